@@ -1,0 +1,1 @@
+"""Every file a FastViT lives in: layouts, key maps, loading, saving, metadata."""

@@ -1,0 +1,44 @@
+"""Errors that are meant for the person who typed the command, and the exit codes of the program."""
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_DONE = 0
+EXIT_FAILED = 1  # the work was tried and failed: a check did not hold, training diverged
+EXIT_USAGE = 2  # the input is wrong
+EXIT_INTERRUPTED = 130  # Ctrl-C
+
+
+class FastViTError(ValueError):
+    """The user's input is wrong.
+
+    Args:
+        message: what is wrong, one line.
+        hint: what to type or do instead, one line.
+    """
+
+    exit_code = EXIT_USAGE
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class WorkFailedError(FastViTError):
+    """The input was fine and the work was done, but its outcome must not be trusted."""
+
+    exit_code = EXIT_FAILED
+
+
+def closest(word: str, choices: Iterable[str]) -> str:
+    """Return "Did you mean 'x'? " for the closest of `choices`, or an empty string.
+
+    >>> closest("sa42", ["sa24", "t8"])
+    "Did you mean 'sa24'? "
+    """
+    matches = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f"Did you mean '{matches[0]}'? " if matches else ""

@@ -1,0 +1,1 @@
+"""The FastViT model core: variants table, network, modules and fusion."""

@@ -1,0 +1,101 @@
+"""Fusing a whole model: the branches, and on request everything else that is linear."""
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fastvit_cli.models.modules import Attention, ConvFFN, ConvNorm, LayerScale, ReparamConv
+from fastvit_cli.models.network import AttentionBlock, RepMixerBlock
+
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
+
+
+def reparameterize(model: ModuleT) -> ModuleT:
+    """Return a copy of `model` in evaluation mode with every `ReparamConv` fused; the original is untouched.
+
+    Works on any module that contains blocks of the family, such as a detector around a FastViT. In evaluation
+    mode the copy computes the same function: kernels are summed in float64 and rounded once.
+    """
+    fused = copy.deepcopy(model).eval()
+    _fuse_children(fused)
+    return fused
+
+
+def fuse_all(model: ModuleT) -> ModuleT:
+    """Return a copy as `reparameterize` does, with the remaining BatchNorms and layer scales folded as well.
+
+    BatchNorm goes into the 7x7 convolution of the ConvFFN and into attention's qkv, layer scales into the
+    ConvFFN's second 1x1 convolution and attention's projection. Exact, but no longer a state dict that timm
+    can load.
+    """
+    fused = reparameterize(model)
+    for module in fused.modules():
+        if isinstance(module, RepMixerBlock):
+            module.layer_scale = _fold_ffn(module.mlp, module.layer_scale)
+        elif isinstance(module, AttentionBlock):
+            module.norm = _fold_input_norm(module.token_mixer, module.norm)
+            module.layer_scale_1 = _fold_layer_scale(module.token_mixer.proj, module.layer_scale_1)
+            module.layer_scale_2 = _fold_ffn(module.mlp, module.layer_scale_2)
+    return fused
+
+
+def _fuse_children(module: nn.Module) -> None:
+    if isinstance(module, ReparamConv):
+        module.fuse()  # removes its own branches: what is left inside has none
+        return
+    for child in module.children():
+        _fuse_children(child)
+
+
+def _fold_ffn(ffn: ConvFFN, layer_scale: nn.Module) -> nn.Module:
+    if isinstance(ffn.conv, ConvNorm):
+        ffn.conv = _without_norm(ffn.conv)
+    return _fold_layer_scale(ffn.fc2, layer_scale)
+
+
+@torch.no_grad()
+def _without_norm(pair: ConvNorm) -> nn.Conv2d:
+    kernel = pair.equivalent_kernel()
+    old = pair.conv
+    conv = nn.Conv2d(
+        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, groups=old.groups
+    ).to(old.weight)
+    _assign(conv.weight, kernel.weight)
+    _assign(conv.bias, kernel.bias)
+    return conv
+
+
+@torch.no_grad()
+def _fold_layer_scale(projection: nn.Conv2d | nn.Linear, layer_scale: nn.Module) -> nn.Module:
+    """Multiply the output channels of `projection` by the layer scale; returns what stands in its place."""
+    if not isinstance(layer_scale, LayerScale):
+        return layer_scale
+    gamma = layer_scale.gamma.double().flatten()
+    weight = projection.weight.double()
+    _assign(projection.weight, weight * gamma.reshape(-1, *[1] * (weight.ndim - 1)))
+    assert projection.bias is not None
+    _assign(projection.bias, projection.bias.double() * gamma)
+    return nn.Identity()
+
+
+@torch.no_grad()
+def _fold_input_norm(attention: Attention, norm: nn.Module) -> nn.Module:
+    """Apply a BatchNorm before attention inside its qkv, which gains a bias; returns what stands in its place."""
+    if not isinstance(norm, nn.BatchNorm2d):
+        return norm
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+    shift = norm.bias.double() - norm.running_mean.double() * scale
+    old = attention.qkv
+    qkv = nn.Linear(old.in_features, old.out_features).to(old.weight)
+    _assign(qkv.weight, old.weight.double() * scale)
+    _assign(qkv.bias, old.weight.double() @ shift)
+    attention.qkv = qkv
+    return nn.Identity()
+
+
+def _assign(parameter: Tensor, value: Tensor) -> None:
+    parameter.copy_(value)

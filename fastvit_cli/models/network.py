@@ -1,0 +1,161 @@
+"""The FastViT network (paper section 3 and figure 2; reference file models/fastvit.py).
+
+Attribute names are timm's, so that a state dict of one loads into the other.
+"""
+
+from collections import OrderedDict
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fastvit_cli.models.modules import (
+    Attention,
+    ConditionalPositionalEncoding,
+    ConvFFN,
+    ConvNorm,
+    DropPath,
+    LargeKernelConv,
+    LayerScale,
+    MobileOneBlock,
+    RepMixer,
+)
+from fastvit_cli.models.variants import Variant
+
+# unfused: trained branches. branches: each a single convolution, as the reference and timm fuse.
+# all: BatchNorms and layer scales folded into their neighbours too.
+Form = Literal["unfused", "branches", "all"]
+
+
+class RepMixerBlock(nn.Module):
+    """RepMixer, then the ConvFFN residual. (B, C, H, W) to the same."""
+
+    def __init__(self, variant: Variant, channels: int, drop_path: float, fused: bool) -> None:
+        super().__init__()
+        self.token_mixer = RepMixer(channels, layer_scale_init=variant.layer_scale_init, fused=fused)
+        self.mlp = ConvFFN(channels, channels * variant.mlp_ratio)
+        self.layer_scale = LayerScale(channels, variant.layer_scale_init)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.token_mixer(x)
+        return x + self.drop_path(self.layer_scale(self.mlp(x)))
+
+
+class AttentionBlock(nn.Module):
+    """Attention residual, then the ConvFFN residual. (B, C, H, W) to the same."""
+
+    def __init__(self, variant: Variant, channels: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.token_mixer = Attention(channels)
+        self.layer_scale_1 = LayerScale(channels, variant.layer_scale_init)
+        self.drop_path1 = DropPath(drop_path)
+        self.mlp = ConvFFN(channels, channels * variant.mlp_ratio)
+        self.layer_scale_2 = LayerScale(channels, variant.layer_scale_init)
+        self.drop_path2 = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path1(self.layer_scale_1(self.token_mixer(self.norm(x))))
+        return x + self.drop_path2(self.layer_scale_2(self.mlp(x)))
+
+
+class PatchEmbedding(nn.Module):
+    """Halves the map between stages: 7x7 depthwise large-kernel convolution, then a 1x1 MobileOne block.
+
+    (B, in, H, W) to (B, out, H / 2, W / 2).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, fused: bool) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            LargeKernelConv(in_channels, out_channels, fused=fused),
+            MobileOneBlock(out_channels, out_channels, kernel_size=1, fused=fused),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.proj(x)
+        return out
+
+
+class Stage(nn.Module):
+    """Optional patch embedding, optional positional encoding, then the blocks."""
+
+    def __init__(self, variant: Variant, index: int, drop_paths: list[float], fused: bool) -> None:
+        super().__init__()
+        width = variant.widths[index]
+        attention = variant.attention and index == len(variant.widths) - 1
+        self.downsample = PatchEmbedding(variant.widths[index - 1], width, fused) if index else nn.Identity()
+        self.pos_emb = ConditionalPositionalEncoding(width, fused=fused) if attention else nn.Identity()
+        self.blocks = nn.Sequential(
+            *(
+                AttentionBlock(variant, width, rate) if attention else RepMixerBlock(variant, width, rate, fused)
+                for rate in drop_paths
+            )
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.blocks(self.pos_emb(self.downsample(x)))
+        return out
+
+
+class FastViT(nn.Module):
+    """FastViT classifier.
+
+    Normalised images (B, 3, H, W) to logits (B, num_classes); with `num_classes=0`, to the pooled embedding
+    (B, 2 * last width). H and W are best multiples of 32, the total stride.
+
+    Args:
+        variant: row of the family table.
+        num_classes: size of the classifier; 0 leaves it out.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 over all blocks.
+        fused: build the single-convolution form instead of the branches.
+    """
+
+    def __init__(
+        self, variant: Variant, num_classes: int = 1000, drop_path_rate: float = 0.0, fused: bool = False
+    ) -> None:
+        super().__init__()
+        self.variant = variant
+        self.num_classes = num_classes
+        stem_width = variant.widths[0]
+        self.stem = nn.Sequential(
+            MobileOneBlock(3, stem_width, 3, stride=2, fused=fused),
+            MobileOneBlock(stem_width, stem_width, 3, stride=2, groups=stem_width, fused=fused),
+            MobileOneBlock(stem_width, stem_width, 1, fused=fused),
+        )
+        rates = torch.linspace(0, drop_path_rate, sum(variant.depths)).split(list(variant.depths))
+        self.stages = nn.Sequential(
+            *(Stage(variant, index, stage_rates.tolist(), fused) for index, stage_rates in enumerate(rates))
+        )
+        self.final_conv = MobileOneBlock(
+            variant.widths[-1],
+            variant.embedding_dim,
+            kernel_size=3,
+            groups=variant.widths[-1],
+            use_se=True,
+            fused=fused,
+        )
+        self.head = nn.Sequential(
+            OrderedDict(
+                global_pool=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(1)),
+                fc=nn.Linear(variant.embedding_dim, num_classes) if num_classes else nn.Identity(),
+            )
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    @property
+    def form(self) -> Form:
+        """Which of its forms the network has now."""
+        if self.final_conv.reparam_conv is None:
+            return "unfused"
+        ffn_has_norm = any(isinstance(module, ConvNorm) for module in self.modules())
+        return "branches" if ffn_has_norm else "all"
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.final_conv(self.stages(self.stem(x))))
+        return out
