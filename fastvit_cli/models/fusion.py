@@ -4,9 +4,10 @@ import copy
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastvit_cli.models.modules import Attention, ConvFFN, ConvNorm, LayerScale, ReparamConv
+from fastvit_cli.models.modules.reparam import norm_scale_shift
 from fastvit_cli.models.network import AttentionBlock, RepMixerBlock
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -57,13 +58,10 @@ def _fold_ffn(ffn: ConvFFN, layer_scale: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def _without_norm(pair: ConvNorm) -> nn.Conv2d:
-    kernel = pair.equivalent_kernel()
-    old = pair.conv
-    conv = nn.Conv2d(
-        old.in_channels, old.out_channels, old.kernel_size, old.stride, old.padding, groups=old.groups
-    ).to(old.weight)
-    _assign(conv.weight, kernel.weight)
-    _assign(conv.bias, kernel.bias)
+    kernel, old = pair.equivalent_kernel(), pair.conv
+    conv = copy.deepcopy(old)
+    conv.weight.copy_(kernel.weight)
+    conv.bias = nn.Parameter(kernel.bias.to(old.weight))
     return conv
 
 
@@ -73,10 +71,10 @@ def _fold_layer_scale(projection: nn.Conv2d | nn.Linear, layer_scale: nn.Module)
     if not isinstance(layer_scale, LayerScale):
         return layer_scale
     gamma = layer_scale.gamma.double().flatten()
-    weight = projection.weight.double()
-    _assign(projection.weight, weight * gamma.reshape(-1, *[1] * (weight.ndim - 1)))
+    weight = projection.weight
+    weight.copy_(weight.double() * gamma.reshape(-1, *[1] * (weight.ndim - 1)))
     assert projection.bias is not None
-    _assign(projection.bias, projection.bias.double() * gamma)
+    projection.bias.copy_(projection.bias.double() * gamma)
     return nn.Identity()
 
 
@@ -85,17 +83,8 @@ def _fold_input_norm(attention: Attention, norm: nn.Module) -> nn.Module:
     """Apply a BatchNorm before attention inside its qkv, which gains a bias; returns what stands in its place."""
     if not isinstance(norm, nn.BatchNorm2d):
         return norm
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    shift = norm.bias.double() - norm.running_mean.double() * scale
-    old = attention.qkv
-    qkv = nn.Linear(old.in_features, old.out_features).to(old.weight)
-    _assign(qkv.weight, old.weight.double() * scale)
-    _assign(qkv.bias, old.weight.double() @ shift)
-    attention.qkv = qkv
+    scale, shift = norm_scale_shift(norm)
+    weight = attention.qkv.weight
+    attention.qkv.bias = nn.Parameter((weight.double() @ shift).to(weight))
+    weight.copy_(weight.double() * scale)
     return nn.Identity()
-
-
-def _assign(parameter: Tensor, value: Tensor) -> None:
-    parameter.copy_(value)

@@ -34,12 +34,13 @@ class RepMixerBlock(nn.Module):
         super().__init__()
         self.token_mixer = RepMixer(channels, layer_scale_init=variant.layer_scale_init, fused=fused)
         self.mlp = ConvFFN(channels, channels * variant.mlp_ratio)
-        self.layer_scale = LayerScale(channels, variant.layer_scale_init)
+        self.layer_scale: nn.Module = LayerScale(channels, variant.layer_scale_init)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.token_mixer(x)
-        return x + self.drop_path(self.layer_scale(self.mlp(x)))
+        out: Tensor = x + self.drop_path(self.layer_scale(self.mlp(x)))
+        return out
 
 
 class AttentionBlock(nn.Module):
@@ -47,17 +48,18 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, variant: Variant, channels: int, drop_path: float) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
+        self.norm: nn.Module = nn.BatchNorm2d(channels)
         self.token_mixer = Attention(channels)
-        self.layer_scale_1 = LayerScale(channels, variant.layer_scale_init)
+        self.layer_scale_1: nn.Module = LayerScale(channels, variant.layer_scale_init)
         self.drop_path1 = DropPath(drop_path)
         self.mlp = ConvFFN(channels, channels * variant.mlp_ratio)
-        self.layer_scale_2 = LayerScale(channels, variant.layer_scale_init)
+        self.layer_scale_2: nn.Module = LayerScale(channels, variant.layer_scale_init)
         self.drop_path2 = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop_path1(self.layer_scale_1(self.token_mixer(self.norm(x))))
-        return x + self.drop_path2(self.layer_scale_2(self.mlp(x)))
+        out: Tensor = x + self.drop_path2(self.layer_scale_2(self.mlp(x)))
+        return out
 
 
 class PatchEmbedding(nn.Module):
@@ -124,9 +126,12 @@ class FastViT(nn.Module):
             MobileOneBlock(stem_width, stem_width, 3, stride=2, groups=stem_width, fused=fused),
             MobileOneBlock(stem_width, stem_width, 1, fused=fused),
         )
-        rates = torch.linspace(0, drop_path_rate, sum(variant.depths)).split(list(variant.depths))
+        rates = iter(torch.linspace(0, drop_path_rate, sum(variant.depths)).tolist())
         self.stages = nn.Sequential(
-            *(Stage(variant, index, stage_rates.tolist(), fused) for index, stage_rates in enumerate(rates))
+            *(
+                Stage(variant, index, [next(rates) for _ in range(depth)], fused)
+                for index, depth in enumerate(variant.depths)
+            )
         )
         self.final_conv = MobileOneBlock(
             variant.widths[-1],

@@ -1,4 +1,7 @@
-"""Multi-head self-attention over the positions of a feature map (FastViT paper section 3.3; reference models/fastvit.py)."""
+"""Multi-head self-attention over the positions of a feature map.
+
+Source: FastViT paper section 3.3; reference file models/fastvit.py.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -81,13 +81,18 @@ class ReparamConv(nn.Module):
         self.reparam_conv = conv
 
 
-def normalized_kernel(kernel: Tensor, norm: nn.BatchNorm2d) -> KernelBias:
-    """Fold a BatchNorm (evaluation mode) into the bias-free convolution `kernel` before it, in float64."""
+def norm_scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """A BatchNorm in evaluation mode as x * scale + shift, each (C,) in float64."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-    bias = norm.bias.double() - norm.running_mean.double() * scale
-    return KernelBias(kernel.double() * scale.reshape(-1, 1, 1, 1), bias)
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+def normalized_kernel(kernel: Tensor, norm: nn.BatchNorm2d) -> KernelBias:
+    """Fold a BatchNorm into the bias-free convolution `kernel` before it, in float64."""
+    scale, shift = norm_scale_shift(norm)
+    return KernelBias(kernel.double() * scale.reshape(-1, 1, 1, 1), shift)
 
 
 def identity_kernel(channels: int, groups: int, kernel_size: int, like: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Large-kernel convolution of RepLKNet (arXiv 2203.06717, section 3; reference file models/modules/replknet.py)."""
+"""Large-kernel convolution of RepLKNet.
+
+Source: arXiv 2203.06717, section 3; reference file models/modules/replknet.py.
+"""
 
 from torch import Tensor
 

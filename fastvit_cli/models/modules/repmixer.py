@@ -1,4 +1,7 @@
-"""RepMixer, the token mixer without a skip at inference (FastViT paper section 3.1; reference models/fastvit.py)."""
+"""RepMixer, the token mixer without a skip at inference.
+
+Source: FastViT paper section 3.1; reference file models/fastvit.py.
+"""
 
 from torch import Tensor
 
@@ -42,5 +45,6 @@ class RepMixer(ReparamConv):
         gamma = self.layer_scale.gamma.double()
         eye = identity_kernel(self.in_channels, self.groups, self.kernel_size, gamma)
         return KernelBias(
-            eye + gamma.unsqueeze(-1) * (mixer.weight - norm.weight), gamma.flatten() * (mixer.bias - norm.bias)
+            eye + gamma.unsqueeze(-1) * (mixer.weight - norm.weight),
+            gamma.flatten() * (mixer.bias - norm.bias),
         )

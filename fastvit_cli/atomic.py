@@ -1,0 +1,48 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastvit_cli.errors import FastViTError
+
+
+@contextlib.contextmanager
+def replaced_when_done(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`, and rename it to `path` when the block succeeded.
+
+    The content is on disk before the rename, so that a crash leaves the old file or the new one.
+
+    Raises:
+        FastViTError: the folder cannot be made or written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise FastViTError(
+            f"Cannot write to '{path.parent}' ({error.strerror}).",
+            "Pass --output with a folder you may write.",
+        ) from error
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise FastViTError(
+            f"Writing '{path}' failed ({error.strerror}).", "Free some space or pass another --output."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""The timer and the runs it measures."""

@@ -1,0 +1,87 @@
+"""From any file a FastViT lives in to a network with its metadata."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from fastvit_cli.checkpoints.files import read_weights, tensors_checksum
+from fastvit_cli.checkpoints.layouts import Layout, check_fits, detect_layout, to_native
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.factory import create_model
+from fastvit_cli.models.fusion import fuse_all
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.models.preprocessing import default_preprocessing
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in evaluation mode, what is known of it, and how its file was recognised."""
+
+    network: FastViT
+    info: ModelInfo
+    layout: Layout
+    path: Path | None
+
+
+def load_model(path: str | Path) -> FastViT:
+    """Load a network from any file a FastViT lives in, in evaluation mode and float32.
+
+    The layout (native, timm, reference; unfused, fused) and the variant are recognised from the file.
+
+    Raises:
+        FastViTError: no such file, or not a FastViT.
+    """
+    return load_checkpoint(Path(path)).network
+
+
+def load_checkpoint(path: Path, prefer_ema: bool = True) -> LoadedModel:
+    """Load network and metadata from a weights file.
+
+    Args:
+        prefer_ema: take the EMA weights where a trainer saved both.
+
+    Raises:
+        FastViTError: no such file, not a FastViT, or changed since it was written.
+    """
+    file = read_weights(path, prefer_ema)
+    stored = ModelInfo.from_json(file.metadata[METADATA_KEY]) if METADATA_KEY in file.metadata else None
+    if stored is not None and stored.checksum not in (None, tensors_checksum(file.tensors)):
+        raise FastViTError(
+            f"The tensors in '{path}' are not those that were written: their checksum differs.",
+            "The file was damaged or edited: copy it again from its source.",
+        )
+    loaded = from_tensors(file.tensors, f"'{path}'")
+    if stored is not None:
+        if (stored.variant, stored.form) != (loaded.info.variant, loaded.info.form):
+            raise FastViTError(
+                f"The metadata of '{path}' says {stored.variant}, {stored.form}; its tensors are "
+                f"{loaded.layout.describe()}.",
+                "The file was edited: copy it again from its source.",
+            )
+        loaded = replace(loaded, info=stored)
+    return replace(loaded, path=path)
+
+
+def from_tensors(tensors: Mapping[str, Tensor], where: str) -> LoadedModel:
+    """Build the network that a state dict of any layout belongs to.
+
+    Raises:
+        FastViTError: not a FastViT, or keys, shapes or values that do not fit.
+    """
+    layout = detect_layout(tensors, where)
+    native = to_native(tensors, layout)
+    network = create_model(layout.variant.name, num_classes=layout.num_classes, fused=layout.form != "unfused").eval()
+    if layout.form == "all":
+        network = fuse_all(network)
+    check_fits(native, network.state_dict(), layout, where)
+    network.load_state_dict(native)  # casts float16 and bfloat16 files to float32
+    info = ModelInfo(
+        variant=layout.variant.name,
+        form=layout.form,
+        num_classes=layout.num_classes,
+        preprocessing=default_preprocessing(layout.variant),
+    )
+    return LoadedModel(network, info, layout, path=None)

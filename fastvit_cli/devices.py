@@ -1,0 +1,84 @@
+"""Devices: which are there, which was meant, and waiting for them. The only place that knows MPS from CUDA."""
+
+from typing import TYPE_CHECKING
+
+from fastvit_cli.errors import FastViTError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def available_devices() -> list[str]:
+    """Names that `--device` takes on this machine, the fastest first."""
+    import torch
+
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def resolve_device(name: str) -> "torch.device":
+    """The device that `--device` names; `auto` is the fastest one present.
+
+    Raises:
+        FastViTError: no such device here; names those that are.
+    """
+    import torch
+
+    present = available_devices()
+    wanted = {"auto": present[0], "cuda": "cuda:0"}.get(name.strip().lower(), name.strip().lower())
+    if wanted not in present:
+        raise FastViTError(
+            f"There is no device '{name}' on this machine.", f"Pass --device with one of: {', '.join(present)}."
+        )
+    return torch.device(wanted)
+
+
+def synchronize(device: "torch.device") -> None:
+    """Wait until everything queued on the device is done; a CPU queues nothing."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def reset_peak_memory(device: "torch.device") -> None:
+    """Start counting the peak anew, where the device counts."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory_mb(device: "torch.device") -> float | None:
+    """Peak memory in MiB: the device's own count on CUDA, current on MPS, the process's peak on a CPU.
+
+    None where the system does not tell.
+    """
+    import sys
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory() / 2**20
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def describe_device(device: "torch.device") -> str:
+    """What a person calls the device, such as `cuda:0 (NVIDIA H100)`."""
+    import torch
+
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return str(device)

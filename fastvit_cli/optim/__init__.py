@@ -1,0 +1,1 @@
+"""Losses, schedules, parameter groups and the moving average of the weights."""

@@ -1,0 +1,1 @@
+"""One thing: take a batch of images, give logits - by PyTorch, ONNX Runtime, Core ML."""

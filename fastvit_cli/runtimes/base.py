@@ -1,0 +1,41 @@
+"""What every runtime promises."""
+
+from typing import Protocol
+
+from torch import Tensor
+
+from fastvit_cli.checkpoints.metadata import ModelInfo
+
+
+class Runtime(Protocol):
+    """An opened model.
+
+    Attributes:
+        engine: torch, onnxruntime, ….
+        info: variant, classes, preprocessing.
+    """
+
+    engine: str
+    info: ModelInfo
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (B, classes), float32 on the CPU.
+
+        Args:
+            images: (B, 3, H, W) RGB, either raw uint8 or float32 already normalised.
+        """
+        ...
+
+
+def normalize(images: Tensor, info: ModelInfo) -> Tensor:
+    """Raw uint8 images as the model was trained to see them; float images pass unchanged.
+
+    (B, 3, H, W) to float32 (B, 3, H, W), on the same device.
+    """
+    import torch
+
+    if images.dtype != torch.uint8:
+        return images
+    mean = torch.tensor(info.preprocessing.mean, device=images.device).reshape(3, 1, 1)
+    std = torch.tensor(info.preprocessing.std, device=images.device).reshape(3, 1, 1)
+    return (images.float() / 255.0 - mean) / std

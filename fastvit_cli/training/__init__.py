@@ -1,0 +1,1 @@
+"""The recipe, the training loop and the run folder."""

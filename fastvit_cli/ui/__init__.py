@@ -1,0 +1,1 @@
+"""What a person or a script sees: console, progress, tables, plots, JSON."""
