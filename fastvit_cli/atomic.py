@@ -18,13 +18,15 @@ def replaced_when_done(path: Path) -> Iterator[Path]:
     Raises:
         FastViTError: the folder cannot be made or written.
     """
+    if path.is_dir():
+        raise FastViTError(f"'{path}' is a folder.", "Pass --output with the name of a file.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
     except OSError as error:
         raise FastViTError(
-            f"Cannot write to '{path.parent}' ({error.strerror}).",
+            f"Cannot write to '{path.parent}' ({error.strerror or error}).",
             "Pass --output with a folder you may write.",
         ) from error
     temporary = Path(name)
@@ -36,7 +38,7 @@ def replaced_when_done(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise FastViTError(
-            f"Writing '{path}' failed ({error.strerror}).", "Free some space or pass another --output."
+            f"Writing '{path}' failed ({error.strerror or error}).", "Free some space or pass another --output."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -4,8 +4,10 @@ Core rooms declare a config with `option(...)` fields; `commands/signature.py` m
 YAML files use the same field names, and the config is what the core function takes. Nothing heavy is imported.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+from fastvit_cli.errors import FastViTError, closest
 
 PANEL_MODEL = "Model"
 PANEL_DATA = "Data"
@@ -49,12 +51,60 @@ def option_spec(metadata: Any) -> OptionSpec | None:
     return spec
 
 
+def flag_of(name: str) -> str:
+    """`img_size` as it is typed: `--img-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def check_values(config: Any) -> None:
+    """Check every option of a config against its spec: choices and bounds.
+
+    Raises:
+        FastViTError: a value that is none of the choices, or out of bounds.
+    """
+    for item in fields(config):
+        spec, value = option_spec(item.metadata), getattr(config, item.name)
+        if spec is None or value is None:
+            continue
+        for single in value if isinstance(value, tuple) else (value,):
+            _check_value(flag_of(item.name), single, spec)
+
+
+def _check_value(flag: str, value: Any, spec: OptionSpec) -> None:
+    if spec.choices and value not in spec.choices:
+        raise FastViTError(
+            f"{flag} does not take '{value}'.",
+            f"{closest(str(value), spec.choices)}Pass {' or '.join(spec.choices)}.",
+        )
+    # Written so that NaN is refused too.
+    above = spec.minimum is None or value >= spec.minimum
+    below = spec.maximum is None or value <= spec.maximum
+    if not (above and below):
+        raise FastViTError(f"{flag} is {value}.", f"Pass {bounds_text(spec)}.")
+
+
+def bounds_text(spec: OptionSpec) -> str:
+    """`1 or more`, `0 to 1`; empty where there are no bounds."""
+    if spec.minimum is None and spec.maximum is None:
+        return ""
+    if spec.maximum is None:
+        return f"{spec.minimum:g} or more"
+    return f"{0 if spec.minimum is None else spec.minimum:g} to {spec.maximum:g}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """What every command that computes takes."""
+    """What every command that computes takes.
+
+    Raises:
+        FastViTError: a value that is none of the choices, or out of bounds.
+    """
 
     device: str = option("auto", "Where to compute: auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
-    seed: int = option(0, "Seed of every random choice.", minimum=0)
+    seed: int = option(0, "Seed of every random choice.", minimum=0, maximum=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check_values(self)
 
 
 @dataclass(frozen=True, kw_only=True)

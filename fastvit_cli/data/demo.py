@@ -32,6 +32,7 @@ IMAGES_PER_CLASS = {"train": 400, "val": 60}
 
 _SUPERSAMPLE = 4  # outlines are drawn this much larger and averaged down, which smooths their edges
 _TAU = 2 * math.pi
+_TILT = math.radians(30)  # more would still be learnt, but not within minutes
 
 Point = tuple[float, float]
 Outline = list[Point]
@@ -46,13 +47,11 @@ def _arc(radius: float, start: float, stop: float, centre: Point = (0.0, 0.0), s
     return [(centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a)) for a in angles]
 
 
-def _spokes(*radii: float, count: int) -> Outline:
-    """A closed zigzag: `count` turns through `radii`, evenly spaced in angle."""
+def _spokes(*radii: float, count: int, start: float = -_TAU / 4) -> Outline:
+    """A closed zigzag: `count` turns through `radii`, evenly spaced from angle `start` (default: upwards)."""
     total = count * len(radii)
-    return [
-        (radii[i % len(radii)] * math.cos(_TAU * i / total), radii[i % len(radii)] * math.sin(_TAU * i / total))
-        for i in range(total)
-    ]
+    corners = [(radii[i % len(radii)], start + _TAU * i / total) for i in range(total)]
+    return [(radius * math.cos(angle), radius * math.sin(angle)) for radius, angle in corners]
 
 
 def _cross(arm: float = 0.3) -> Outline:
@@ -84,7 +83,15 @@ def _heart() -> Outline:
     return outline
 
 
-_ARROW: Outline = [(1.0, 0.0), (0.1, -0.8), (0.1, -0.28), (-1.0, -0.28), (-1.0, 0.28), (0.1, 0.28), (0.1, 0.8)]
+_ARROW: Outline = [
+    (1.0, 0.0),
+    (0.1, -0.8),
+    (0.1, -0.28),
+    (-1.0, -0.28),
+    (-1.0, 0.28),
+    (0.1, 0.28),
+    (0.1, 0.8),
+]
 _BOLT: Outline = [(0.3, -1.05), (-0.55, 0.15), (-0.05, 0.15), (-0.3, 1.05), (0.55, -0.2), (0.05, -0.2)]
 
 # A class is its outline and, for a shape with a hole, the outline of that hole.
@@ -96,7 +103,7 @@ _SHAPES: dict[str, tuple[Outline, ...]] = {
     "cross": (_cross(),),
     "heart": (_heart(),),
     "ring": (_arc(0.95, 0.0, _TAU), _arc(0.52, 0.0, _TAU)),
-    "square": (_spokes(1.05, count=4),),
+    "square": (_spokes(1.05, count=4, start=_TAU / 8),),
     "star": (_spokes(1.1, 0.45, count=5),),
     "triangle": (_spokes(1.1, count=3),),
 }
@@ -128,7 +135,8 @@ def _colour(lightness: float, chroma: float, hue: float) -> Array:
         dtype=np.float32,
     )
     linear = linear.clip(0.0, 1.0)
-    return np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055).astype(np.float32)
+    srgb = np.where(linear < 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return srgb.astype(np.float32)
 
 
 def _ramp(rng: np.random.Generator) -> Array:
@@ -136,9 +144,11 @@ def _ramp(rng: np.random.Generator) -> Array:
     import numpy as np
 
     angle = rng.uniform(0, _TAU)
-    axis = np.linspace(-1, 1, IMAGE_SIZE, dtype=np.float32)
-    slope = axis[None, :] * math.cos(angle) + axis[:, None] * math.sin(angle)
-    return np.asarray((slope - slope.min()) / (slope.max() - slope.min()), dtype=np.float32)
+    cos, sin = math.cos(angle), math.sin(angle)
+    axis = np.arange(IMAGE_SIZE, dtype=np.float32) * (2 / (IMAGE_SIZE - 1)) - 1
+    # Scaled so that the corners farthest along the direction get exactly 0 and 1.
+    scale = 0.5 / (abs(cos) + abs(sin))
+    return np.asarray(axis[None, :] * (cos * scale) + (axis[:, None] * (sin * scale) + 0.5), dtype=np.float32)
 
 
 def _texture(rng: np.random.Generator) -> Array:
@@ -150,13 +160,15 @@ def _texture(rng: np.random.Generator) -> Array:
     if kind == 0:
         clouds = Image.fromarray(rng.uniform(-1.2, 1.2, (5, 5)).astype(np.float32))
         return np.asarray(clouds.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), dtype=np.float32)
-    waves = float(rng.uniform(3, 7)) * math.pi
+    waves = rng.uniform(3, 7) * math.pi
     across, along = _ramp(rng) * 2 - 1, _ramp(rng) * 2 - 1
     if kind == 1:
-        return np.sin(waves * across + 3 * along**2)
-    if kind == 2:
-        return np.tanh(4 * np.sin(waves * across))
-    return np.tanh(4 * (np.sin(waves * across) * np.sin(waves * along) - 0.4))
+        pattern = np.sin(waves * across + 3 * along**2)
+    elif kind == 2:
+        pattern = np.tanh(4 * np.sin(waves * across))
+    else:
+        pattern = np.tanh(4 * (np.sin(waves * across) * np.sin(waves * along) - 0.4))
+    return np.asarray(pattern, dtype=np.float32)
 
 
 def _coverage(paint: Callable[[Any], None]) -> PIL.Image.Image:
@@ -186,8 +198,8 @@ def _paint_clutter(rng: np.random.Generator, draw: Any) -> None:
 def _placed(outlines: tuple[Outline, ...], rng: np.random.Generator) -> tuple[Outline, ...]:
     """Stretch, mirror, turn, scale and shift a shape to a random place on the enlarged canvas."""
     side = IMAGE_SIZE * _SUPERSAMPLE
-    radius = rng.uniform(0.24, 0.42) * side
-    turn, stretch = rng.uniform(0, _TAU), rng.uniform(0.85, 1.15)
+    radius = rng.uniform(0.28, 0.42) * side
+    turn, stretch = rng.uniform(-_TILT, _TILT), rng.uniform(0.88, 1.12)
     flip = 1 if rng.random() < 0.5 else -1
     # A large shape must sit near the middle to stay inside; a small one has room to wander.
     room = max(side / 2 - 0.95 * radius, 0.0)
@@ -195,7 +207,7 @@ def _placed(outlines: tuple[Outline, ...], rng: np.random.Generator) -> tuple[Ou
     cos, sin = radius * math.cos(turn), radius * math.sin(turn)
 
     def place(point: Point) -> Point:
-        x, y = point[0] * stretch, point[1] * flip / stretch
+        x, y = point[0] * stretch * flip, point[1] / stretch
         return (cx + x * cos - y * sin, cy + x * sin + y * cos)
 
     return tuple([place(point) for point in outline] for outline in outlines)
@@ -218,7 +230,7 @@ def draw_image(split: str, class_name: str, index: int) -> PIL.Image.Image:
     # Dark on light or light on dark, in hues well apart; which of the two says nothing about the class.
     dark_ground = rng.random() < 0.5
     ground_light, shape_light = (
-        (rng.uniform(0.22, 0.42), rng.uniform(0.72, 0.9))
+        (rng.uniform(0.28, 0.46), rng.uniform(0.76, 0.92))
         if dark_ground
         else (rng.uniform(0.84, 0.95), rng.uniform(0.42, 0.64))
     )
@@ -227,10 +239,10 @@ def draw_image(split: str, class_name: str, index: int) -> PIL.Image.Image:
     ground_chroma = rng.uniform(0.03, 0.1)
 
     def mix(under: Array, over: Array, amount: Array) -> Array:
-        return under + (over - under) * amount[..., None]
+        return np.asarray(under + (over - under) * amount[..., None], dtype=np.float32)
 
     def mask(image: PIL.Image.Image) -> Array:
-        return np.asarray(image, dtype=np.float32) / 255
+        return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
 
     # The ground: a gradient, a texture in its lightness, and clutter.
     ends = [
@@ -264,4 +276,83 @@ def draw_image(split: str, class_name: str, index: int) -> PIL.Image.Image:
     return Image.fromarray(((picture + grain).clip(0, 1) * 255 + 0.5).astype(np.uint8))
 
 
-# ---- the set on disk ----------------------------------------------------------------------------------------
+# ---- the set on disk --------------------------------------------------------------------------------------
+
+
+def _is_complete(root: Path) -> bool:
+    """Whether `root` holds every image of the set (counted, not read)."""
+    try:
+        return all(
+            sum(file.suffix == ".jpg" for file in (root / split / class_name).iterdir()) == count
+            for split, count in IMAGES_PER_CLASS.items()
+            for class_name in DEMO_CLASSES
+        )
+    except OSError:
+        return False
+
+
+def _write_images(folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
+    """Draw the whole set into `folder`, on every core: Pillow and numpy release the interpreter lock."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    jobs = [(s, c, i) for s, count in IMAGES_PER_CLASS.items() for c in DEMO_CLASSES for i in range(count)]
+    for split, class_name, index in jobs:
+        if index == 0:
+            (folder / split / class_name).mkdir(parents=True)
+
+    def write(job: tuple[str, str, int]) -> None:
+        split, class_name, index = job
+        # No chroma subsampling: at this size it would smear the coloured edges.
+        draw_image(*job).save(folder / split / class_name / f"{index:04d}.jpg", quality=92, subsampling=0)
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        try:
+            for done, _ in enumerate(pool.map(write, jobs), start=1):
+                if on_progress is not None:
+                    on_progress(done, len(jobs))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # on Ctrl-C or a full disk: do not draw the rest first
+            raise
+
+
+def ensure_demo_dataset(root: Path | None = None, on_progress: Callable[[int, int], None] | None = None) -> Path:
+    """Return the folder holding `train/` and `val/`, drawing it first when it is not there yet.
+
+    `root` is that folder itself; without it, `demo-v1` in the user's cache folder. `on_progress` is called
+    with the number of images written and their total. The set is drawn beside `root` and then renamed, so
+    `root` never holds half a set, and of two processes drawing at once the first to finish wins.
+
+    Raises FastViTError when the folder cannot be written, or already holds something else.
+    """
+    from fastvit_cli.errors import FastViTError
+
+    if root is None:
+        import platformdirs
+
+        root = platformdirs.user_cache_path("fastvit") / "demo-v1"
+    if _is_complete(root):
+        return root
+    draft = root.with_name(f".{root.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    try:
+        if root.is_dir() and not any(root.iterdir()):
+            root.rmdir()  # an empty folder is in nobody's way, but Windows would not rename over it
+        if root.exists():
+            raise FastViTError(
+                f"{root} exists but is not a complete demo data set.",
+                "Delete that folder, or move it away, and run the command again.",
+            )
+        draft.mkdir(parents=True)
+        _write_images(draft, on_progress)
+        try:
+            draft.rename(root)
+        except OSError:
+            if not _is_complete(root):  # else another process was faster, with the same images
+                raise
+    except OSError as error:
+        raise FastViTError(
+            f"Cannot write the demo data set to {root}: {error.strerror or error}.",
+            "Free some space or make the folder writable, or train on your own images instead.",
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return root

@@ -1,0 +1,101 @@
+"""The `fastvit` program. Nothing heavy is imported until a command runs."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.commands.bare_options import insert_bare_values
+from fastvit_cli.commands.bench import bench
+from fastvit_cli.commands.export import export
+from fastvit_cli.commands.reparam import reparam
+from fastvit_cli.commands.signature import add_command
+from fastvit_cli.commands.train import train
+from fastvit_cli.commands.validate import validate
+from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
+from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.ui.session import show_error
+from fastvit_cli.version import __version__
+
+app = typer.Typer(
+    name="fastvit",
+    help="Train, validate, fuse, export and time FastViT image models.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fastvit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and stop.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Train, validate, fuse, export and time FastViT image models."""
+
+
+add_command(app, train, TrainConfig, build=dict)  # recipe and files come in once the data is known
+add_command(app, validate, ValidateConfig)
+add_command(app, reparam, ReparamConfig)
+add_command(app, export, ExportConfig)
+add_command(app, bench, BenchConfig)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; returns its exit code (see `fastvit_cli.errors`).
+
+    Args:
+        argv: the words after the program's name; None takes those of the process.
+    """
+    words = insert_bare_values(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), None)
+    as_json, verbose = "--json" in words, "--verbose" in words
+    try:
+        code = app(words, prog_name="fastvit", standalone_mode=False)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        sys.stdout = None  # keeps the interpreter from flushing into the pipe
+        return EXIT_DONE
+    except typer.TyperException as error:
+        help_command = f"fastvit {command} --help" if command in _command_names() else "fastvit --help"
+        wrapped = FastViTError(error.format_message(), f"Type '{help_command}' for the options.")
+        return _report(command, wrapped, error, as_json, verbose)
+    except FastViTError as error:
+        return _report(command, error, error, as_json, verbose)
+    except Exception as error:  # a bug of ours: two lines as well, the traceback on request
+        wrapped = FastViTError(
+            f"Something went wrong inside fastvit: {type(error).__name__}: {error}",
+            "Run it again with --verbose for the traceback, and please report it.",
+        )
+        wrapped.exit_code = EXIT_FAILED
+        return _report(command, wrapped, error, as_json, verbose)
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _command_names() -> set[str]:
+    return {info.name for info in app.registered_commands if info.name}
+
+
+def _report(command: str | None, shown: FastViTError, cause: Exception, as_json: bool, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(cause, file=sys.stderr)
+    show_error(command, shown, as_json)
+    return shown.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Which model and which data set are meant, said aloud; shared by the commands."""
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from fastvit_cli.options import ModelConfig
+from fastvit_cli.ui.session import Bar, Session
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastvit_cli.checkpoints.load import LoadedModel
+    from fastvit_cli.checkpoints.select import ModelSource
+    from fastvit_cli.data.sources import DataChoice
+    from fastvit_cli.models.preprocessing import Preprocessing
+
+
+def announced_source(config: ModelConfig, session: Session, *, random_allowed: bool) -> "ModelSource":
+    """`select_source`, and a line that says what was chosen; random weights are said loudly.
+
+    Raises:
+        FastViTError: nothing that can be meant.
+    """
+    from fastvit_cli.checkpoints.select import select_source
+
+    source = select_source(config, random_allowed=random_allowed)
+    if source.random_variant is not None:
+        session.note(f"[bold yellow]{source.name} with RANDOM WEIGHTS[/]: its answers mean nothing.")
+    else:
+        session.note(f"Model: {source.name} ({source.reason}).")
+    return source
+
+
+def announced_model(config: ModelConfig, session: Session, *, random_allowed: bool) -> "LoadedModel":
+    """The network of `announced_source`.
+
+    Raises:
+        FastViTError: nothing that can be meant, or whatever is wrong with the file.
+    """
+    from fastvit_cli.checkpoints.select import load_source
+
+    source = announced_source(config, session, random_allowed=random_allowed)
+    with session.bar("Loading"):
+        return load_source(source)
+
+
+def announced_data(data: str | None, from_checkpoint: str | None, session: Session) -> "DataChoice":
+    """`choose_data`, with a bar while the demo is drawn for the first time, and a line that says what was chosen.
+
+    Raises:
+        FastViTError: the folder is not there.
+    """
+    from fastvit_cli.data.sources import choose_data
+
+    with ExitStack() as stack:
+        bar: Bar | None = None
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal bar
+            bar = bar or stack.enter_context(session.bar("Drawing the demo images, once"))
+            bar.update(done, total)
+
+        choice = choose_data(data, from_checkpoint, on_progress)
+    session.note(f"Data: {choice.name} ({choice.reason}).")
+    return choice
+
+
+def some_real_images(
+    trained_on: str | None, preprocessing: "Preprocessing", session: Session, count: int = 16
+) -> "Tensor":
+    """Images for a check, uint8 (count, 3, H, W): of what the model was trained on, else the demo's."""
+    from pathlib import Path
+
+    from fastvit_cli.data.loader import load_some_images
+    from fastvit_cli.data.sources import DEMO, open_split
+    from fastvit_cli.errors import FastViTError
+
+    name = trained_on if trained_on is not None and Path(trained_on).is_dir() else DEMO
+    data = announced_data(name, None, session)
+    try:
+        return load_some_images(open_split(data.root, "val"), preprocessing, count)
+    except FastViTError:  # the folder is no data set any more: the check does not depend on which images
+        return load_some_images(open_split(announced_data(DEMO, None, session).root, "val"), preprocessing, count)

@@ -1,0 +1,23 @@
+"""`fastvit reparam`."""
+
+from fastvit_cli.commands.inputs import announced_model
+from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
+from fastvit_cli.exporters.config import ReparamConfig
+from fastvit_cli.ui.session import Session
+
+
+def reparam(config: ReparamConfig, session: Session) -> int:
+    """Fuse the training-time branches into single convolutions, and prove that nothing changed.
+
+    The proof compares the fusion in float64, and the written file, opened again, with the original in float32.
+
+    Example: [cyan]fastvit reparam --ckpt best.safetensors[/]
+    """
+    from fastvit_cli.exporters.reparam import reparam as fuse_and_prove
+    from fastvit_cli.ui.views import reparam_view
+
+    loaded = announced_model(config, session, random_allowed=False)
+    with session.bar("Fusing") as bar:
+        result = fuse_and_prove(config, loaded, lambda step: bar.describe(step.title))
+    session.finish(result, reparam_view(result))
+    return EXIT_DONE if result.passed else EXIT_FAILED

@@ -1,0 +1,1 @@
+"""Where images come from, transforms, the loader, the built-in demo data set."""

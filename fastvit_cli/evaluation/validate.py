@@ -1,0 +1,81 @@
+"""Scoring one opened model on one split of a data set."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastvit_cli.data.loader import ImageLoader, resolve_workers
+from fastvit_cli.data.sources import DataChoice, open_split, with_model_classes
+from fastvit_cli.data.transforms import evaluation_transform
+from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.evaluation.evaluate import evaluate
+from fastvit_cli.models.preprocessing import Preprocessing
+from fastvit_cli.runtimes.base import Runtime
+
+
+@dataclass(frozen=True)
+class ValidateResult:
+    """Scores in percent (loss in nats) of one model on one split.
+
+    Attributes:
+        model: file or published name.
+        device: where it really ran.
+        published_top1: ImageNet-1k top-1 that was published for these weights; None for others.
+    """
+
+    model: str
+    variant: str
+    fused: bool
+    engine: str
+    device: str
+    data: str
+    split: str
+    img_size: int
+    preprocessing: Preprocessing
+    num_images: int
+    top1: float
+    top5: float
+    loss: float
+    images_per_second: float
+    published_top1: float | None
+
+
+def validate(
+    config: ValidateConfig,
+    runtime: Runtime,
+    data: DataChoice,
+    model: str,
+    published_top1: float | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ValidateResult:
+    """Score every image of the split, preprocessed as the model's file says.
+
+    Args:
+        on_progress: called with (images done, images in all).
+
+    Raises:
+        FastViTError: no such split, classes the model does not know, an unreadable image.
+    """
+    info = runtime.info
+    images = with_model_classes(open_split(data.root, config.split), info.num_classes, info.class_names)
+    preprocessing = info.preprocessing.at_size(config.img_size)
+    workers = resolve_workers(config.workers)
+    loader = ImageLoader(images, evaluation_transform(preprocessing), config.batch_size, workers, training=False)
+    evaluation = evaluate(runtime, loader, on_progress)
+    scores = evaluation.scores
+    return ValidateResult(
+        model=model,
+        variant=info.variant,
+        fused=info.fused,
+        engine=runtime.engine,
+        device=runtime.device_name,
+        data=data.name,
+        split=config.split,
+        img_size=preprocessing.img_size,
+        preprocessing=preprocessing,
+        num_images=scores.num_images,
+        top1=scores.top1,
+        top5=scores.top5,
+        loss=scores.loss,
+        images_per_second=evaluation.images_per_second,
+        published_top1=published_top1,
+    )

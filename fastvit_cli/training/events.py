@@ -1,0 +1,68 @@
+"""What a training run reports while it works."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    run_dir: Path
+    variant: str
+    parameters: int
+    classes: int
+    train_images: int
+    val_images: int
+    epochs: int
+    history: tuple["EpochDone", ...]
+    steps_per_epoch: int
+    batch_size: int
+    img_size: int
+    device: str
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TimeEstimated:
+    """Once, as soon as the speed is known: seconds the whole run will take."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """Running means of the epoch; `top1` in percent of the (augmented) training images."""
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    top1: float
+    lr: float
+    images_per_second: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class ValidationProgress:
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class EpochDone:
+    """One line of metrics.csv; epochs count from 1, accuracies are in percent, times in seconds."""
+
+    epoch: int
+    epochs: int
+    lr: float
+    train_loss: float
+    train_top1: float
+    val_loss: float
+    val_top1: float
+    val_top5: float
+    images_per_second: float
+    seconds: float
+    is_best: bool
+
+
+TrainEvent = RunStarted | TimeEstimated | StepDone | ValidationProgress | EpochDone

@@ -1,0 +1,101 @@
+"""What a run leaves behind: config.yaml, metrics.csv, log.txt, best and last weights, state.pt."""
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.save import save_checkpoint
+from fastvit_cli.checkpoints.select import BEST, LAST, RUNS
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.training.config import TrainConfig, config_to_yaml
+from fastvit_cli.training.events import EpochDone
+
+CONFIG, METRICS, LOG, STATE, CURVES = "config.yaml", "metrics.csv", "log.txt", "state.pt", "curves.png"
+
+
+class RunFolder:
+    """Paths of one run, and writing them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = path / BEST
+        self.last = path / LAST
+        self.state = path / STATE
+
+    def save_epoch(
+        self, weights: FastViT, info: ModelInfo, history: Sequence[EpochDone], state: Mapping[str, Any]
+    ) -> None:
+        """Write everything down after an epoch; `best` only when it is, and then exactly the scored weights."""
+        row = history[-1]
+        info = replace(info, epoch=row.epoch, top1=row.val_top1)
+        if row.is_best:
+            save_checkpoint(self.best, weights, info)
+        save_checkpoint(self.last, weights, info)
+        self._write_metrics(history)
+        self._write_state(state)
+        self._log(
+            f"epoch {row.epoch}/{row.epochs} lr {row.lr:.2e} train loss {row.train_loss:.4f} "
+            f"val loss {row.val_loss:.4f} top-1 {row.val_top1:.2f} top-5 {row.val_top5:.2f} "
+            f"{row.images_per_second:.0f} images/s{' best' if row.is_best else ''}"
+        )
+
+    def save_interrupted(self, weights: FastViT, info: ModelInfo, finished_epochs: int) -> None:
+        """Write the weights as they are in the middle of an epoch; they have no score."""
+        save_checkpoint(self.last, weights, replace(info, epoch=finished_epochs, top1=None))
+        self._log(f"interrupted after {finished_epochs} epochs")
+
+    def _log(self, line: str) -> None:
+        with (self.path / LOG).open("a") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def _write_metrics(self, history: Sequence[EpochDone]) -> None:
+        """One row an epoch; rewritten whole, so that a resumed run has no row twice."""
+        with replaced_when_done(self.path / METRICS) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [field.name for field in fields(EpochDone)])
+            writer.writeheader()
+            writer.writerows(asdict(row) for row in history)
+
+    def _write_state(self, state: Mapping[str, Any]) -> None:
+        import torch
+
+        with replaced_when_done(self.state) as temporary:
+            torch.save(dict(state), temporary)
+
+    def read_state(self) -> dict[str, Any]:
+        """Raises:
+        FastViTError: no state to go on from.
+        """
+        import torch
+
+        if not self.state.is_file():
+            raise FastViTError(
+                f"'{self.path}' has no {STATE} to resume from.", "Pass --resume with a run folder that has one."
+            )
+        state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
+        return state
+
+
+def create_run_folder(config: TrainConfig) -> RunFolder:
+    """Make the folder and write its config.yaml.
+
+    Raises:
+        FastViTError: it holds a run already, or cannot be written.
+    """
+    path = Path(config.output).expanduser() if config.output else _unused_name(config.variant)
+    if (path / CONFIG).exists():
+        raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.")
+    with replaced_when_done(path / CONFIG) as temporary:
+        temporary.write_text(config_to_yaml(config))
+    return RunFolder(path)
+
+
+def _unused_name(variant: str) -> Path:
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{variant.removeprefix('fastvit_')}"
+    names = (stem if count == 0 else f"{stem}-{count}" for count in range(1000))
+    return next(path for name in names if not (path := RUNS / "train" / name).exists())

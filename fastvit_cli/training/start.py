@@ -1,0 +1,74 @@
+"""The network a run starts from: random weights, or a checkpoint with the head it needs."""
+
+from dataclasses import dataclass, replace
+
+from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.factory import create_model
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.models.preprocessing import default_preprocessing
+from fastvit_cli.models.variants import get_variant
+from fastvit_cli.training.config import TrainConfig, recipe_of
+
+
+@dataclass(frozen=True)
+class Start:
+    """A network to train, what will be said of it in every file, and what its user should know."""
+
+    network: FastViT
+    info: ModelInfo
+    notes: tuple[str, ...]
+
+
+def prepare_start(
+    config: TrainConfig, loaded: LoadedModel | None, class_names: tuple[str, ...], data_name: str
+) -> Start:
+    """Build the network for these classes; weights come from `loaded` where they fit.
+
+    Raises:
+        FastViTError: `loaded` is fused, or of another variant than the configuration names.
+    """
+    variant = get_variant(config.variant)
+    network = create_model(variant.name, num_classes=len(class_names), drop_path_rate=config.drop_path)
+    notes: tuple[str, ...] = ()
+    if loaded is not None:
+        notes = (_copy_weights(network, loaded, class_names),)
+    preprocessing = loaded.info.preprocessing if loaded else default_preprocessing(variant)
+    info = ModelInfo(
+        variant=variant.name,
+        form="unfused",
+        num_classes=len(class_names),
+        preprocessing=preprocessing.at_size(config.img_size),
+        class_names=class_names,
+        data=data_name,
+        recipe=recipe_of(replace(config, variant=variant.name)),
+    )
+    return Start(network, info, notes)
+
+
+def _copy_weights(network: FastViT, loaded: LoadedModel, class_names: tuple[str, ...]) -> str:
+    """Load the weights, the head only when it is for the same classes; says what was done."""
+    where = loaded.path or "the published weights"
+    if loaded.info.form != "unfused":
+        raise FastViTError(
+            f"'{where}' is fused: its branches are gone, and training needs them.",
+            "Pass the checkpoint that it was fused from.",
+        )
+    if loaded.info.variant != network.variant.name:
+        raise FastViTError(
+            f"'{where}' is a fastvit_{loaded.info.variant}, not a fastvit_{network.variant.name}.",
+            f"Leave --variant out, or pass --variant {loaded.info.variant}.",
+        )
+    tensors = loaded.network.state_dict()
+    same_head = loaded.info.num_classes == network.num_classes and loaded.info.class_names in (None, class_names)
+    if not same_head:
+        tensors = {key: value for key, value in tensors.items() if not key.startswith("head.")}
+    mismatch = network.load_state_dict(tensors, strict=False)
+    assert not mismatch.unexpected_keys
+    assert same_head or set(mismatch.missing_keys) == {"head.fc.weight", "head.fc.bias"}
+    head = (
+        "its head is kept" if same_head
+        else f"a new head for {network.num_classes} classes replaces its {loaded.info.num_classes}"
+    )  # fmt: skip
+    return f"Starts from {where}; {head}."

@@ -1,0 +1,146 @@
+"""The training run: build, train epoch by epoch, close."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers
+from fastvit_cli.data.randomness import seed_everything
+from fastvit_cli.data.sources import DataChoice, check_same_classes, open_split
+from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
+from fastvit_cli.devices import describe_device, resolve_device
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.training.config import NO_POLICY, TrainConfig
+from fastvit_cli.training.events import EpochDone, RunStarted, TrainEvent
+from fastvit_cli.training.run_folder import RunFolder, create_run_folder
+from fastvit_cli.training.start import prepare_start
+from fastvit_cli.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended. Scores are those of `best_ckpt`; None when no epoch was finished.
+
+    Attributes:
+        epochs: epochs finished, those before a resume included.
+        images_per_second: of the training steps, median over the epochs.
+        seconds: wall time of this call.
+        interrupted: ended by Ctrl-C.
+    """
+
+    run_dir: Path
+    best_ckpt: Path | None
+    last_ckpt: Path
+    variant: str
+    epochs: int
+    best_epoch: int | None
+    top1: float | None
+    top5: float | None
+    loss: float | None
+    images_per_second: float | None
+    seconds: float
+    interrupted: bool
+    history: tuple[EpochDone, ...]
+
+
+def train(
+    config: TrainConfig,
+    data: DataChoice,
+    loaded: LoadedModel | None = None,
+    resume: RunFolder | None = None,
+    on_event: Callable[[TrainEvent], None] = lambda _: None,
+) -> TrainResult:
+    """Train on the data's `train` split, score `val` after each epoch, keep the best.
+
+    Args:
+        loaded: weights to start from; None draws random ones.
+        resume: run folder to go on with, from its last finished epoch.
+
+    Raises:
+        FastViTError: wrong input, before anything is written.
+        WorkFailedError: the loss is not finite.
+    """
+    started = time.perf_counter()
+    trainer = _build(config, data, loaded)
+    folder = resume or create_run_folder(config)
+    if resume is not None:
+        trainer.restore(resume.read_state())
+    on_event(_describe(trainer, folder))
+    interrupted = False
+    try:
+        for epoch in range(len(trainer.history), config.epochs):
+            row = trainer.train_epoch(epoch, on_event)
+            folder.save_epoch(trainer.weights, trainer.info, trainer.history, trainer.state())
+            on_event(row)
+    except KeyboardInterrupt:
+        interrupted = True
+        folder.save_interrupted(trainer.weights, trainer.info, finished_epochs=len(trainer.history))
+    return _result(trainer, folder, time.perf_counter() - started, interrupted)
+
+
+def _build(config: TrainConfig, data: DataChoice, loaded: LoadedModel | None) -> Trainer:
+    device = resolve_device(config.device)
+    train_images, val_images = open_split(data.root, "train"), open_split(data.root, "val")
+    check_same_classes(train_images, val_images)
+    if len(train_images) < config.batch_size:
+        raise FastViTError(
+            f"There are {len(train_images)} training images and a batch takes {config.batch_size}.",
+            f"Pass --batch-size {max(2, len(train_images) // 4 * 2)} or add images.",
+        )
+    seed_everything(config.seed)
+    start = prepare_start(config, loaded, train_images.class_names, data.name)
+    preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers)
+    policy = None if config.auto_augment == NO_POLICY else config.auto_augment
+    train_loader = ImageLoader(
+        train_images,
+        training_transform(preprocessing, Augmentation(config.min_scale, config.hflip, policy)),
+        config.batch_size,
+        workers,
+        training=True,
+        seed=config.seed,
+    )
+    val_loader = ImageLoader(
+        val_images, evaluation_transform(preprocessing), EVALUATION_BATCH_SIZE, workers, training=False
+    )
+    return Trainer(config, start, train_loader, val_loader, device)
+
+
+def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
+    return RunStarted(
+        run_dir=folder.path,
+        variant=trainer.info.variant,
+        parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
+        classes=trainer.info.num_classes,
+        train_images=len(trainer.train_loader.folder),
+        val_images=len(trainer.val_loader.folder),
+        epochs=trainer.config.epochs,
+        history=tuple(trainer.history),
+        steps_per_epoch=len(trainer.train_loader),
+        batch_size=trainer.config.batch_size,
+        img_size=trainer.config.img_size,
+        device=describe_device(trainer.device),
+        notes=trainer.notes,
+    )
+
+
+def _result(trainer: Trainer, folder: RunFolder, seconds: float, interrupted: bool) -> TrainResult:
+    history = tuple(trainer.history)
+    best = next((row for row in reversed(history) if row.is_best), None)
+    return TrainResult(
+        run_dir=folder.path,
+        best_ckpt=folder.best if best else None,
+        last_ckpt=folder.last,
+        variant=trainer.info.variant,
+        epochs=len(history),
+        best_epoch=best.epoch if best else None,
+        top1=best.val_top1 if best else None,
+        top5=best.val_top5 if best else None,
+        loss=best.val_loss if best else None,
+        images_per_second=median(row.images_per_second for row in history) if history else None,
+        seconds=seconds,
+        interrupted=interrupted,
+        history=history,
+    )

@@ -1,0 +1,183 @@
+"""One run of one command as its user sees it: notes and progress on stderr, the result on stdout."""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.errors import FastViTError
+
+SCHEMA_VERSION = 1
+
+
+class Session:
+    """Consoles and the three output options of a command.
+
+    Args:
+        command: its name, for the JSON envelope.
+        json, quiet, verbose: the options of the same names.
+    """
+
+    def __init__(self, command: str, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        self.command = command
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.stderr = Console(stderr=True, quiet=quiet, highlight=False)
+        self.stdout = Console(highlight=False)
+
+    def __enter__(self) -> Self:
+        if not self.verbose:
+            hide_library_noise()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @property
+    def live(self) -> bool:
+        """Whether progress can be drawn over itself; else it is printed as plain lines."""
+        return self.stderr.is_terminal and not self.quiet
+
+    def note(self, text: str) -> None:
+        """One line for the person who watches."""
+        self.stderr.print(text, soft_wrap=True)
+
+    def finish(self, result: Any, view: RenderableType) -> None:
+        """Show the frozen result: as JSON on stdout, or as the view of it."""
+        if self.json:
+            print_json(self.envelope(result))
+        else:
+            self.stdout.print(view)
+
+    def envelope(self, result: Any) -> dict[str, Any]:
+        """The JSON document around a result."""
+        return {
+            "schema": SCHEMA_VERSION,
+            "command": self.command,
+            "environment": environment(),
+            "result": result,
+        }
+
+    @contextlib.contextmanager
+    def bar(self, label: str) -> Iterator["Bar"]:
+        """A progress bar while the block runs; a single plain line when not on a terminal."""
+        if not self.live:
+            self.note(f"{label} …")
+            yield Bar(None, label)
+            return
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self.stderr, transient=True) as progress:
+            yield Bar(progress, label)
+
+
+class Bar:
+    """A bar that may not be drawn; it swings until the first `update` says how much there is."""
+
+    def __init__(self, progress: Progress | None, label: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(label, total=None, count="") if progress else None
+
+    def update(self, done: int, total: int) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=total, count=f"{done:,}/{total:,}")
+
+    def describe(self, text: str) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=text)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(_json_text(document))
+
+
+def write_json_file(path: Path, document: Any) -> None:
+    """The same in a file, whole or not at all.
+
+    Raises:
+        FastViTError: the folder cannot be written.
+    """
+    with replaced_when_done(path) as temporary:
+        temporary.write_text(_json_text(document))
+
+
+def _json_text(document: Any) -> str:
+    return json.dumps(_jsonable(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _jsonable(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _jsonable(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON knows neither NaN nor infinity
+    return value
+
+
+def environment() -> dict[str, str]:
+    """Versions that a result depends on, read without importing the libraries."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("fastvit", "torch", "torchvision", "timm", "numpy", "onnx", "onnxruntime", "coremltools"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
+
+
+def show_error(command: str | None, error: FastViTError, as_json: bool) -> None:
+    """The two lines of a user's mistake, or the JSON of it: what is wrong, and what to type instead."""
+    if as_json:
+        print_json(
+            {
+                "schema": SCHEMA_VERSION,
+                "command": command,
+                "error": {"message": error.message, "hint": error.hint},
+            }
+        )
+        return
+    console = Console(stderr=True, highlight=False)
+    console.print(f"[bold red]Error:[/] {_escape(error.message)}", soft_wrap=True)
+    if error.hint:
+        console.print(f"[bold]Hint:[/]  {_escape(error.hint)}", soft_wrap=True)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(" ".join(text.split()))
+
+
+def hide_library_noise() -> None:
+    """Keep warnings and log lines of the libraries from the screen; `--verbose` leaves them."""
+    warnings.filterwarnings("ignore")
+    for name in ("torch", "timm", "coremltools", "onnxscript", "onnx_ir", "matplotlib", "PIL", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("TORCH_LOGS", "-all")

@@ -1,0 +1,168 @@
+"""A training run as it is watched, and its end."""
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Group, RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from fastvit_cli.training.events import (
+    EpochDone,
+    RunStarted,
+    StepDone,
+    TimeEstimated,
+    TrainEvent,
+    ValidationProgress,
+)
+from fastvit_cli.training.train import TrainResult
+from fastvit_cli.ui.plots import plot_curves
+from fastvit_cli.ui.session import Session
+from fastvit_cli.ui.tables import data_table, duration, facts, next_commands
+
+CURVES = "curves.png"
+
+
+class TrainingView:
+    """Listens to a run: bars on a terminal, one line an epoch anywhere, curves.png after each epoch."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._run_dir = Path()
+        self._history: list[EpochDone] = []
+        self._progress: Progress | None = None
+        self._epochs = self._steps = TaskID(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def __call__(self, event: TrainEvent) -> None:
+        handlers: dict[type, Callable[[TrainEvent], None]] = {
+            RunStarted: self._started,
+            TimeEstimated: self._estimated,
+            StepDone: self._step,
+            ValidationProgress: self._validation,
+            EpochDone: self._epoch,
+        }
+        handlers[type(event)](event)
+
+    def _started(self, event: TrainEvent) -> None:
+        assert isinstance(event, RunStarted)
+        self._run_dir = event.run_dir
+        self._history = list(event.history)
+        if event.history:
+            self._session.note(f"Going on after epoch {len(event.history)} of {event.epochs}.")
+        for note in event.notes:
+            self._session.note(note)
+        self._session.stderr.print(
+            facts(
+                [
+                    ("model", f"fastvit_{event.variant}, {event.parameters / 1e6:.1f} M parameters"),
+                    (
+                        "images",
+                        f"{event.train_images:,} to train, {event.val_images:,} to validate, {event.classes} classes, "
+                        f"{event.img_size} px",
+                    ),
+                    (
+                        "steps",
+                        f"{event.epochs} epochs of {event.steps_per_epoch} steps of {event.batch_size} images",
+                    ),
+                    ("device", event.device),
+                    ("run", str(event.run_dir)),
+                ]
+            )
+        )
+        if self._session.live:
+            self._progress = Progress(
+                TextColumn("{task.description}", justify="left"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[text]}"),
+                console=self._session.stderr,
+                transient=True,
+            )
+            self._epochs = self._progress.add_task("run", total=float(event.epochs), text="")
+            self._steps = self._progress.add_task("epoch", total=event.steps_per_epoch, text="")
+            self._progress.update(self._epochs, completed=len(event.history))
+            self._progress.start()
+        self._session.stderr.print(Text(_HEADER, style="dim"), soft_wrap=True)
+
+    def _estimated(self, event: TrainEvent) -> None:
+        assert isinstance(event, TimeEstimated)
+        self._session.note(f"[dim]At this speed the whole run takes about {duration(event.seconds)}.[/]")
+
+    def _step(self, event: TrainEvent) -> None:
+        assert isinstance(event, StepDone)
+        if self._progress is None:
+            return
+        done = event.epoch - 1 + event.step / event.steps
+        self._progress.update(self._epochs, completed=done, text=f"{duration(event.seconds_left)} left")
+        self._progress.update(
+            self._steps,
+            description=f"epoch {event.epoch}",
+            total=event.steps,
+            completed=event.step,
+            text=f"loss {event.loss:.3f}  top-1 {event.top1:.1f}  {event.images_per_second:.0f} images/s",
+        )
+
+    def _validation(self, event: TrainEvent) -> None:
+        assert isinstance(event, ValidationProgress)
+        if self._progress is not None:
+            self._progress.update(
+                self._steps, description="validate", total=event.total, completed=event.done, text=""
+            )
+
+    def _epoch(self, event: TrainEvent) -> None:
+        assert isinstance(event, EpochDone)
+        self._history.append(event)
+        line = (
+            f"{event.epoch:>4}/{event.epochs:<4} {event.train_loss:>10.4f} {event.val_loss:>9.4f} "
+            f"{event.val_top1:>7.2f} {event.val_top5:>7.2f} {event.images_per_second:>9.0f} "
+            f"{duration(event.seconds):>12}{'  best' if event.is_best else ''}"
+        )
+        self._session.stderr.print(Text(line, style="green" if event.is_best else ""), soft_wrap=True)
+        plot_curves(self._history, self._run_dir / CURVES)
+
+
+_HEADER = (
+    f"{'epoch':<9} {'train loss':>10} {'val loss':>9} {'top-1 %':>7} {'top-5 %':>7} {'images/s':>9} {'time':>12}"
+)
+
+
+def training_result(result: TrainResult) -> RenderableType:
+    """The end of a run: what was reached, the best epochs, what to type next."""
+    if result.best_ckpt is None:
+        return facts([("stopped", "before the first epoch was finished"), ("weights", str(result.last_ckpt))])
+    summary = facts(
+        [
+            ("best", Text(f"top-1 {result.top1:.2f} %  in epoch {result.best_epoch}", style="bold")),
+            ("time", f"{duration(result.seconds)}, {result.images_per_second:.0f} images/s in training"),
+            ("weights", str(result.best_ckpt)),
+            ("curves", str(result.run_dir / CURVES)),
+        ],
+        title="Interrupted; everything up to here is saved" if result.interrupted else "Done",
+    )
+    ranked = sorted(result.history, key=lambda row: -row.val_top1)[:3]
+    table = data_table(
+        ("best epochs", "top-1 %", "top-5 %", "val loss"),
+        [(str(row.epoch), f"{row.val_top1:.2f}", f"{row.val_top5:.2f}", f"{row.val_loss:.4f}") for row in ranked],
+    )
+    run = shlex.quote(str(result.run_dir))
+    commands = [
+        f"fastvit validate --ckpt {run}",
+        f"fastvit reparam --ckpt {run}",
+        f"fastvit export --ckpt {run} --format coreml",
+        f"fastvit export --ckpt {run} --format onnx",
+        f"fastvit bench --ckpt {run}",
+    ]
+    if result.interrupted:
+        commands.insert(0, f"fastvit train --resume {run}")
+    return Group(summary, table, next_commands(commands))

@@ -1,0 +1,103 @@
+"""Results of the commands for people to read; `--json` shows the same results."""
+
+import shlex
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from fastvit_cli.bench.events import BenchResult, BenchRow
+from fastvit_cli.evaluation.validate import ValidateResult
+from fastvit_cli.exporters.export import ExportResult
+from fastvit_cli.exporters.reparam import ReparamResult
+from fastvit_cli.ui.tables import data_table, facts, next_commands, size, verdict
+
+
+def validation_view(result: ValidateResult) -> RenderableType:
+    """Scores first, then what they are of."""
+    top1 = f"{result.top1:.2f} %"
+    if result.published_top1 is not None:
+        top1 += f"  (published for ImageNet-1k: {result.published_top1:.1f} %)"
+    form = "fused" if result.fused else "unfused"
+    return facts(
+        [
+            ("top-1", Text(top1, style="bold")),
+            ("top-5", f"{result.top5:.2f} %"),
+            ("loss", f"{result.loss:.4f}"),
+            ("images", f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px"),
+            ("model", f"fastvit_{result.variant}, {form}, {result.engine} on {result.device}"),
+            ("speed", f"{result.images_per_second:.0f} images/s, decoding included"),
+        ]
+    )
+
+
+def reparam_view(result: ReparamResult) -> RenderableType:
+    """The verdict, the two proofs, before and after."""
+    before = "?" if result.size_before is None else size(result.size_before)
+    summary = facts(
+        [
+            ("proof", verdict(result.passed)),
+            ("fusion in float64", f"{result.fusion_error_float64:.1e} of the largest logit"),
+            ("written file", f"{result.relative_error:.1e} of the largest logit, in float32"),
+            ("parameters", f"{result.params_before:,} → {result.params_after:,}"),
+            ("size", f"{before} → {size(result.size_after)}"),
+            ("output", result.output),
+        ],
+        title=f"fastvit_{result.variant}, {'branches' if result.fuse == 'branches' else 'all'} fused",
+    )
+    output = shlex.quote(result.output)
+    return Group(summary, next_commands([f"fastvit bench --ckpt {output}", f"fastvit validate --ckpt {output}"]))
+
+
+def export_view(result: ExportResult) -> RenderableType:
+    """The verdict, the figures behind it, what is wrong if anything."""
+    check = result.check
+    rows: list[tuple[str, str | Text]] = [("check", verdict(check.passed)), ("how", check.method)]
+    rows += [("problem", Text(problem, style="red")) for problem in check.problems]
+    if check.max_abs_error is not None and check.tolerance is not None:
+        what = "embedding" if result.headless else "logit"
+        rows.append((f"largest {what} difference", f"{check.max_abs_error:.2g}  (allowed {check.tolerance:.2g})"))
+    if check.top1_agreement is not None:
+        rows.append(("same top-1", f"{100 * check.top1_agreement:.1f} % of {check.num_images} images"))
+    rows += [
+        ("model", f"fastvit_{result.variant}, {_output_words(result)}, {result.img_size} px, {result.precision}"),
+        ("size", size(result.size_bytes)),
+        ("output", result.output),
+    ]
+    return facts(rows, title=f"Exported to {result.format}")
+
+
+def _output_words(result: ExportResult) -> str:
+    if result.headless:
+        return "pooled embedding"
+    return f"{result.num_classes} classes" + (" by name" if result.class_names_inside else "")
+
+
+def bench_view(result: BenchResult) -> RenderableType:
+    """One row a subject, the fastest first; then the machine and what makes the figures doubtful."""
+    ordered = sorted(result.results, key=lambda row: (row.median_ms is None, row.median_ms or 0.0))
+    columns = ("model", "engine", "batch", "px", "median ms", "p90", "p99", "images/s", "MiB")
+    table = data_table(columns, [_bench_row(row) for row in ordered], left=2)
+    errors = [Text(f"{row.name}: {row.error}", style="red") for row in ordered if row.error]
+    machine = result.machine
+    note = Text(
+        f"{machine.cpu}, {machine.logical_cores} cores, {ordered[0].device}, torch {machine.torch}, "
+        f"{machine.torch_threads} threads",
+        style="dim",
+    )
+    warnings: Iterable[Text] = (Text(f"! {warning}", style="yellow") for warning in result.warnings)
+    return Group(table, *errors, note, *warnings)
+
+
+def _bench_row(row: BenchRow) -> tuple[str, ...]:
+    name = f"{row.name} ({row.fuse})" if row.fuse else row.name
+    figures = (row.median_ms, row.p90_ms, row.p99_ms)
+    return (
+        name,
+        row.engine,
+        str(row.batch_size),
+        "–" if row.img_size is None else str(row.img_size),
+        *("–" if value is None else f"{value:.2f}" for value in figures),
+        "–" if row.images_per_second is None else f"{row.images_per_second:.1f}",
+        "–" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
+    )
