@@ -25,7 +25,7 @@ def announced_source(config: ModelConfig, session: Session, *, random_allowed: b
 
     source = select_source(config, random_allowed=random_allowed)
     if source.random_variant is not None:
-        session.note(f"[bold yellow]{source.name} with RANDOM WEIGHTS[/]: its answers mean nothing.")
+        session.note(f"{source.name} with RANDOM WEIGHTS: its answers mean nothing.", style="bold yellow")
     else:
         session.note(f"Model: {source.name} ({source.reason}).")
     return source

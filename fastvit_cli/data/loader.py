@@ -103,6 +103,7 @@ class ImageLoader:
             worker_init_fn=_prepare_worker,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # torch would draw the workers' seeds from the global one
         )
 
     def __len__(self) -> int:

@@ -12,10 +12,12 @@ class Runtime(Protocol):
 
     Attributes:
         engine: torch, onnxruntime, ….
+        device_name: where it computes, for people.
         info: variant, classes, preprocessing.
     """
 
     engine: str
+    device_name: str
     info: ModelInfo
 
     def logits(self, images: Tensor) -> Tensor:

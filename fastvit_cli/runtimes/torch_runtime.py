@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.devices import describe_device
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.base import normalize
 
@@ -17,6 +18,7 @@ class TorchRuntime:
         self.network = network.to(device).eval()
         self.info = info
         self.device = device
+        self.device_name = describe_device(device)
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:

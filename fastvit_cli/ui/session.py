@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.errors import FastViTError
@@ -53,9 +54,9 @@ class Session:
         """Whether progress can be drawn over itself; else it is printed as plain lines."""
         return self.stderr.is_terminal and not self.quiet
 
-    def note(self, text: str) -> None:
-        """One line for the person who watches."""
-        self.stderr.print(text, soft_wrap=True)
+    def note(self, text: str, style: str = "") -> None:
+        """One line for the person who watches. Plain text: a path may hold what would be markup."""
+        self.stderr.print(Text(text, style=style), soft_wrap=True)
 
     def finish(self, result: Any, view: RenderableType) -> None:
         """Show the frozen result: as JSON on stdout, or as the view of it."""

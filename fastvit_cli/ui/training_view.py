@@ -67,11 +67,8 @@ class TrainingView:
             facts(
                 [
                     ("model", f"fastvit_{event.variant}, {event.parameters / 1e6:.1f} M parameters"),
-                    (
-                        "images",
-                        f"{event.train_images:,} to train, {event.val_images:,} to validate, {event.classes} classes, "
-                        f"{event.img_size} px",
-                    ),
+                    ("images", f"{event.train_images:,} to train, {event.val_images:,} to validate"),
+                    ("classes", f"{event.classes}, seen at {event.img_size} px"),
                     (
                         "steps",
                         f"{event.epochs} epochs of {event.steps_per_epoch} steps of {event.batch_size} images",
@@ -97,7 +94,7 @@ class TrainingView:
 
     def _estimated(self, event: TrainEvent) -> None:
         assert isinstance(event, TimeEstimated)
-        self._session.note(f"[dim]At this speed the whole run takes about {duration(event.seconds)}.[/]")
+        self._session.note(f"At this speed the whole run takes about {duration(event.seconds)}.", style="dim")
 
     def _step(self, event: TrainEvent) -> None:
         assert isinstance(event, StepDone)

@@ -1,0 +1,132 @@
+"""Which model is meant: a file, else published or random weights of a variant, else the newest run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastvit_cli.checkpoints.hub import HUB_PREFIX, HubModel, load_hub, published_model
+from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
+from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.models.factory import create_model
+from fastvit_cli.models.preprocessing import default_preprocessing
+from fastvit_cli.models.variants import get_variant
+from fastvit_cli.options import ModelConfig
+
+RUNS = Path("runs")
+LATEST = "latest"
+BEST, LAST = "best.safetensors", "last.safetensors"
+_THREE_WAYS = "Pass --ckpt FILE, or --variant NAME --pretrained, or train one first: fastvit train."
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from: exactly one of `path`, `hub`, `random_variant` is set.
+
+    Attributes:
+        reason: for the user to read.
+    """
+
+    reason: str
+    path: Path | None = None
+    hub: HubModel | None = None
+    random_variant: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What to call the model in a line of text."""
+        if self.path is not None:
+            return str(self.path)
+        return self.hub.timm_name if self.hub is not None else f"fastvit_{self.random_variant}"
+
+
+def select_source(config: ModelConfig, *, random_allowed: bool, use_newest_run: bool = True) -> ModelSource:
+    """Apply the rule that all commands share.
+
+    Args:
+        random_allowed: whether `--variant` without weights is a model for this command.
+        use_newest_run: whether the newest run is meant when nothing is named.
+
+    Raises:
+        FastViTError: nothing that can be meant; names the three ways.
+    """
+    if config.ckpt is not None:
+        if config.pretrained is not None:
+            raise FastViTError("Both --ckpt and --pretrained name weights.", "Pass one of them.")
+        return _named_checkpoint(config.ckpt)
+    if config.variant is not None:
+        variant = get_variant(config.variant).name
+        if config.pretrained is not None:
+            return ModelSource("--pretrained", hub=published_model(variant, config.pretrained))
+        if random_allowed:
+            return ModelSource("random weights", random_variant=variant)
+        raise FastViTError(f"--variant {config.variant} alone has no trained weights.", _THREE_WAYS)
+    if config.pretrained is not None:
+        raise FastViTError("--pretrained needs --variant.", "Add --variant with one of the family, such as t8.")
+    run = newest_run() if use_newest_run else None
+    if run is not None:
+        return ModelSource(f"the newest run, {run}", path=checkpoint_of_run(run))
+    if random_allowed:
+        return ModelSource("random weights", random_variant="t8")
+    raise FastViTError(f"No model is named, and there is no run under '{RUNS}/'.", _THREE_WAYS)
+
+
+def _named_checkpoint(ckpt: str) -> ModelSource:
+    if ckpt == LATEST:
+        run = newest_run()
+        if run is None:
+            raise FastViTError(f"There is no run under '{RUNS}/' to take the latest of.", _THREE_WAYS)
+        return ModelSource(f"the newest run, {run}", path=checkpoint_of_run(run))
+    if ckpt.startswith(HUB_PREFIX):
+        return ModelSource("--ckpt", hub=HubModel(ckpt))
+    path = Path(ckpt).expanduser()
+    if path.is_dir() and path.suffix != ".mlpackage":
+        return ModelSource("--ckpt", path=checkpoint_of_run(path))
+    if not path.exists():
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise FastViTError(f"There is no file '{ckpt}'.", f"{closest(path.name, siblings)}{_THREE_WAYS}")
+    return ModelSource("--ckpt", path=path)
+
+
+def newest_run() -> Path | None:
+    """The run folder under `runs/` whose checkpoint was written last; None when there is none."""
+    checkpoints = [path for name in (BEST, LAST) for path in RUNS.glob(f"*/*/{name}")]
+    return max(checkpoints, key=lambda path: path.stat().st_mtime).parent if checkpoints else None
+
+
+def checkpoint_of_run(folder: Path) -> Path:
+    """The best checkpoint of a run folder, else its last.
+
+    Raises:
+        FastViTError: the folder holds neither.
+    """
+    for name in (BEST, LAST):
+        if (folder / name).is_file():
+            return folder / name
+    raise FastViTError(f"'{folder}' is no run folder: it has neither {BEST} nor {LAST}.", _THREE_WAYS)
+
+
+def load_source(source: ModelSource, num_classes: int = 1000) -> LoadedModel:
+    """Load weights from a file or the hub, or draw random ones.
+
+    Args:
+        num_classes: classes of a random model.
+
+    Raises:
+        FastViTError: whatever is wrong with the file.
+    """
+    if source.path is not None:
+        return load_checkpoint(source.path)
+    if source.hub is not None:
+        return load_hub(source.hub)
+    assert source.random_variant is not None
+    return random_model(source.random_variant, num_classes)
+
+
+def random_model(variant: str, num_classes: int) -> LoadedModel:
+    """A network with random weights, with the published preprocessing of its variant."""
+    from fastvit_cli.checkpoints.layouts import Layout
+    from fastvit_cli.checkpoints.metadata import ModelInfo
+
+    row = get_variant(variant)
+    network = create_model(variant, num_classes=num_classes).eval()
+    info = ModelInfo(row.name, "unfused", num_classes, default_preprocessing(row))
+    return LoadedModel(network, info, Layout("native", "unfused", row, num_classes), path=None)

@@ -1,0 +1,174 @@
+"""What a person sees who typed something wrong: two lines, exit 2, nothing written."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.loaded import saved_model
+from helpers.program import run
+from helpers.tiny_data import draw_tiny_data
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTVIT_DATA", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (["train", "--variant", "sa42"], "no FastViT variant 'sa42'", "Did you mean 'sa24'?"),
+        (["train", "--data", "nowhere"], "no data folder 'nowhere'", "--data"),
+        (["train", "--epochs", "0"], "--epochs is 0", "1 or more"),
+        (["train", "--epochs", "many"], "many", "fastvit train --help"),
+        (["train", "--epohcs", "3"], "--epohcs", "fastvit train --help"),
+        (["train", "--img-size", "16"], "--img-size is 16", "32 or more"),
+        (["train", "--lr", "nan"], "--lr is nan", "0 or more"),
+        (["train", "--min-lr", "1"], "--min-lr 1 is above", "--min-lr"),
+        (["train", "--mixup", "0.2", "--batch-size", "9"], "--batch-size 9 is odd", "--batch-size 10"),
+        (["train", "--config", "none.yaml"], "none.yaml", "--config"),
+        (["train", "--resume"], "no run to resume", "--resume"),
+        (["train", "--resume", "x", "--lr", "1"], "--lr cannot change", "--ckpt"),
+        (["train", "--ckpt", "none.pth"], "no file 'none.pth'", "--ckpt"),
+        (["validate"], "No model is named", "--pretrained"),
+        (["validate", "--ckpt"], "no run under 'runs/'", "fastvit train"),
+        (["validate", "--variant", "t8"], "no trained weights", "--pretrained"),
+        (["validate", "--pretrained"], "--pretrained needs --variant", "--variant"),
+        (["validate", "--variant", "t8", "--pretrained", "x"], "tagged 'x'", "apple_in1k"),
+        (["reparam"], "No model is named", "--ckpt"),
+        (["export", "--format", "tflite"], "--format does not take 'tflite'", "coreml"),
+        (["bench", "--device", "cuda:9"], "no device 'cuda:9'", "cpu"),
+        (["bench", "--variant", "t9"], "no FastViT variant 't9'", "t8"),
+        (["trian"], "No such command 'trian'", "fastvit --help"),
+    ],
+)
+def test_two_lines_and_exit_2(
+    words: list[str], message: str, hint: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    outcome = run(capsys, *words)
+    assert outcome.code == 2
+    assert outcome.out == ""
+    first, second = outcome.err.splitlines()[-2:]
+    assert first.startswith("Error: ")
+    assert message in first
+    assert second.startswith("Hint:  ")
+    assert hint in second
+    assert "Traceback" not in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_errors_are_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["validate", "--json"], ["validate", "--nonsense", "--json"]):
+        outcome = run(capsys, *words)
+        assert outcome.code == 2
+        assert outcome.document["schema"] == 1
+        assert outcome.document["command"] == "validate"
+        assert outcome.error["message"]
+        assert outcome.error["hint"]
+
+
+def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(capsys, "validate", "--verbose")
+    assert outcome.code == 2
+    assert "Traceback" in outcome.err
+    assert "Error: No model is named" in outcome.err
+
+
+def test_a_bug_of_ours_is_two_lines_and_exit_1(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastvit_cli.devices.resolve_device", lambda _: 1 / 0)
+    outcome = run(capsys, "bench")
+    assert outcome.code == 1
+    assert "ZeroDivisionError" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_empty_class_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=2, val=1)
+    (data / "train" / "walrus").mkdir()
+    outcome = run(capsys, "train", "--data", data)
+    assert outcome.code == 2
+    assert "walrus' holds no images" in outcome.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_train_and_val_with_other_classes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=2, val=1)
+    (data / "val" / "star").rename(data / "val" / "sun")
+    outcome = run(capsys, "train", "--data", data)
+    assert outcome.code == 2
+    assert "star" in outcome.err
+    assert "sun" in outcome.err
+
+
+def test_unreadable_image_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=4, val=1)
+    bad = data / "train" / "star" / "00.jpg"
+    bad.write_bytes(bad.read_bytes()[:300])
+    outcome = run(capsys, "train", "--data", data, "--img-size", 32, "--batch-size", 4, "--workers", 1)
+    assert outcome.code == 2
+    assert str(bad) in outcome.err.replace("\n", "")
+    assert "Traceback" not in outcome.err
+
+
+def test_too_few_images_for_a_batch(capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_data: Path) -> None:
+    outcome = run(capsys, "train", "--data", tiny_data, "--batch-size", 64)
+    assert outcome.code == 2
+    assert "24 training images" in outcome.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_wrong_checkpoint_counts_the_keys(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    saved_model(tmp_path / "whole.safetensors")
+    tensors = load_file(tmp_path / "whole.safetensors")
+    for name in list(tensors)[:40]:
+        del tensors[name]
+    tensors["stem.0.conv_kxk.0.conv.weight"] = torch.zeros(48, 3, 3, 3)
+    save_file(tensors, tmp_path / "broken.safetensors")
+    outcome = run(capsys, "validate", "--ckpt", "broken.safetensors")
+    assert outcome.code == 2
+    first = outcome.err.splitlines()[-2]
+    assert "keys differ" in first
+    assert first.count(" is missing") == 3, "the first three, never a wall of keys"
+
+
+def test_data_of_other_classes_names_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_data: Path
+) -> None:
+    saved_model(tmp_path / "five.safetensors")
+    outcome = run(capsys, "validate", "--ckpt", "five.safetensors", "--data", tiny_data)
+    assert outcome.code == 2
+    assert "circle, cross, star" in " ".join(outcome.err.split())
+
+
+def test_an_output_that_holds_a_run_is_left_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_data: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "config.yaml").write_text("epochs: 3\n")
+    outcome = run(capsys, "train", "--data", tiny_data, "--batch-size", 8, "--output", run_dir)
+    assert outcome.code == 2
+    assert "holds a run already" in outcome.err
+    assert (run_dir / "config.yaml").read_text() == "epochs: 3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: three\n", "sets 'epochs' to 'three'"),
+        ("epohcs: 3\n", "'epohcs', which is no option"),
+        ("- 1\n", "no `name: value` lines"),
+        ("a: [1\n", "is no YAML file"),
+        ("amp: 1\n", "sets 'amp' to 1"),
+    ],
+)
+def test_wrong_config_files(text: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    outcome = run(capsys, "train", "--config", "c.yaml")
+    assert outcome.code == 2
+    assert message in outcome.err

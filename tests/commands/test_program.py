@@ -1,0 +1,112 @@
+"""The program itself: start-up, its three names, interruption by a real signal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fastvit_cli.commands.bare_options import insert_bare_values
+from fastvit_cli.version import __version__
+
+HEAVY = ("torch", "torchvision", "timm", "coremltools", "onnx", "onnxruntime", "numpy", "matplotlib", "PIL")
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["bench", "--help"], ["--version"], ["train", "--lr", "x"]]
+)
+def test_start_up_imports_nothing_heavy(words: list[str]) -> None:
+    code = (
+        "import sys; from fastvit_cli.app import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: pass\n"
+        f"print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
+    assert done.stdout.rstrip().endswith("LOADED []"), done.stdout[-300:] + done.stderr
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    code = "import sys, fastvit_cli; print('torch' in sys.modules, callable(fastvit_cli.create_model))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["False", "True"], done.stderr
+
+
+def test_the_installed_script_and_the_module_are_one_program() -> None:
+    script = Path(sys.executable).parent / "fastvit"
+    for command in ([str(script)], [sys.executable, "-m", "fastvit_cli"]):
+        done = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (0, f"fastvit {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["validate", "--ckpt"], ["validate", "--ckpt", "latest"]),
+        (["validate", "--ckpt", "--json"], ["validate", "--ckpt", "latest", "--json"]),
+        (["validate", "--ckpt", "x.pth"], ["validate", "--ckpt", "x.pth"]),
+        (["train", "--resume", "--pretrained"], ["train", "--resume", "latest", "--pretrained", "apple_dist_in1k"]),
+        (["train", "--lr", "1"], ["train", "--lr", "1"]),
+    ],
+)
+def test_bare_options_get_their_value(typed: list[str], meant: list[str]) -> None:
+    assert insert_bare_values(typed) == meant
+
+
+def test_every_command_has_an_example_and_explains_every_option() -> None:
+    from fastvit_cli.app import app
+
+    for info in app.registered_commands:
+        assert info.callback is not None
+        assert "Example: " in (info.callback.__doc__ or ""), info.name
+        import inspect
+
+        for parameter in inspect.signature(info.callback).parameters.values():
+            (option,) = parameter.annotation.__metadata__
+            assert len(option.help or "") > 10, (info.name, parameter.name)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for one process")
+def test_ctrl_c_ends_cleanly_with_the_weights_written(tmp_path: Path, tiny_data: Path) -> None:
+    words = [
+        "train",
+        "--data",
+        tiny_data,
+        "--img-size",
+        32,
+        "--batch-size",
+        8,
+        "--workers",
+        1,
+        "--epochs",
+        500,
+        "--json",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fastvit_cli", *map(str, words), "--output", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "state.pt").exists() and time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    result = json.loads(out)["result"]
+    assert result["interrupted"]
+    assert result["epochs"] >= 1
+    from fastvit_cli import load_model
+
+    assert load_model(tmp_path / "run" / "last.safetensors").num_classes == 3

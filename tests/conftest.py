@@ -1,0 +1,38 @@
+"""What every test runs under, and the reference values that two folders of tests share."""
+
+from __future__ import annotations
+
+import os
+
+# Before torch is imported anywhere, and inherited by subprocesses: OpenMP threads that outnumber the free cores
+# make a float64 convolution ten times slower. Set it in the shell to use more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+
+import pytest
+from helpers.golden import GoldenVariant
+from helpers.tiny_data import draw_tiny_data
+
+from fastvit_cli.models.variants import VARIANTS
+
+
+@pytest.fixture(scope="session", params=VARIANTS)
+def golden(request: pytest.FixtureRequest) -> GoldenVariant:
+    """One variant after the other, as the reference program computes it.
+
+    Of session scope, so that pytest runs all tests of one variant in a row and draws its weights once.
+    """
+    return GoldenVariant(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes with 8 training and 4 validation images each. Do not change it."""
+    return draw_tiny_data(tmp_path_factory.mktemp("tiny") / "data")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes the user's cache folder, subprocesses included."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))

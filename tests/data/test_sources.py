@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+from helpers.tiny_data import TINY_CLASSES, draw_tiny_data
+
+from fastvit_cli.data import sources
+from fastvit_cli.data.sources import ImageFolder, check_same_classes, choose_data, open_split, with_model_classes
+from fastvit_cli.errors import FastViTError
+
+
+def test_a_split_is_listed_by_sorted_class(tiny_data: Path) -> None:
+    folder = open_split(tiny_data, "train")
+    assert folder.class_names == TINY_CLASSES
+    assert len(folder) == 24
+    assert folder.paths == tuple(sorted(folder.paths))
+    for path, label in zip(folder.paths, folder.labels, strict=True):
+        assert Path(path).parent.name == TINY_CLASSES[label]
+
+
+def test_validation_is_another_name_of_val(tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=1, val=2)
+    (data / "val").rename(data / "validation")
+    assert len(open_split(data, "val")) == 6
+
+
+def test_a_folder_of_class_folders_is_a_split_itself(tiny_data: Path) -> None:
+    assert open_split(tiny_data / "val", "val").class_names == TINY_CLASSES
+    with pytest.raises(FastViTError, match="no 'train' folder"):
+        open_split(tiny_data / "val", "train")
+
+
+def test_nested_images_and_hidden_files(tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=1, val=1, classes=("ring",))
+    folder = data / "val" / "ring"
+    (folder / "deeper").mkdir()
+    (folder / "00.jpg").rename(folder / "deeper" / "00.JPG")
+    (folder / "._00.jpg").write_bytes(b"resource fork")
+    (folder / "notes.txt").write_text("not an image")
+    (data / "val" / ".cache").mkdir()
+    assert [Path(path).name for path in open_split(data, "val").paths] == ["00.JPG"]
+
+
+def test_a_split_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=1, val=1)
+    with pytest.raises(FastViTError) as caught:
+        open_split(data, "test")
+    assert "has no 'test' split" in caught.value.message
+    assert "train, val" in caught.value.hint
+
+
+def test_a_folder_without_class_folders(tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "photo.jpg").write_bytes(b"")
+    with pytest.raises(FastViTError, match="no class folders"):
+        open_split(tmp_path, "val")
+
+
+def test_which_data_is_meant(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sources, "ensure_demo_dataset", lambda on_progress: tmp_path)  # noqa: ARG005 - its signature
+    monkeypatch.setenv("FASTVIT_DATA", str(tiny_data / "val"))
+    assert choose_data(str(tiny_data), "ignored").root == tiny_data.resolve()
+    assert choose_data(None, str(tiny_data)).reason == "what the checkpoint was trained on"
+    assert choose_data(None).root == (tiny_data / "val").resolve()
+    monkeypatch.delenv("FASTVIT_DATA")
+    demo = choose_data(None)
+    assert (demo.name, demo.root) == ("demo", tmp_path)
+    with pytest.raises(FastViTError, match="no data folder"):
+        choose_data(None, str(tmp_path / "moved-away"))
+
+
+def test_a_misspelt_folder_gets_the_closest_name(tiny_data: Path) -> None:
+    with pytest.raises(FastViTError) as caught:
+        choose_data(str(tiny_data) + "s")
+    assert "Did you mean 'data'?" in caught.value.hint
+
+
+def _folder(*names: str) -> ImageFolder:
+    return ImageFolder(Path("x"), names, tuple(f"{name}.jpg" for name in names), tuple(range(len(names))))
+
+
+def test_labels_follow_the_names_of_the_model() -> None:
+    mapped = with_model_classes(_folder("bee", "dog"), 3, ("dog", "ant", "bee"))
+    assert mapped.labels == (2, 0)
+    assert mapped.class_names == ("dog", "ant", "bee")
+
+
+def test_classes_the_model_does_not_know() -> None:
+    with pytest.raises(FastViTError, match="2 classes that the model does not know: bee, cow"):
+        with_model_classes(_folder("ant", "bee", "cow"), 1, ("ant",))
+    with pytest.raises(FastViTError, match="holds 2 classes and the model has 3"):
+        with_model_classes(_folder("ant", "bee"), 3, None)
+    assert with_model_classes(_folder("ant", "bee"), 2, None).labels == (0, 1)
+
+
+def test_splits_of_other_classes() -> None:
+    check_same_classes(_folder("ant", "bee"), _folder("ant", "bee"))
+    with pytest.raises(FastViTError, match=r"only in 'x': bee; only in 'x': cow"):
+        check_same_classes(_folder("ant", "bee"), _folder("ant", "cow"))

@@ -1,0 +1,18 @@
+"""A data set small enough to train on within seconds: three of the demo's classes."""
+
+from pathlib import Path
+
+from fastvit_cli.data.demo import draw_image
+
+TINY_CLASSES = ("circle", "cross", "star")
+
+
+def draw_tiny_data(root: Path, train: int = 8, val: int = 4, classes: tuple[str, ...] = TINY_CLASSES) -> Path:
+    """Class folders `train/` and `val/` with this many images a class; returns `root`."""
+    for split, count in (("train", train), ("val", val)):
+        for name in classes:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                draw_image(split, name, index).save(folder / f"{index:02d}.jpg", quality=90)
+    return root

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+import pytest
+
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.training.config import (
+    DEFAULT_RECIPE,
+    DEMO_RECIPE,
+    TrainConfig,
+    config_to_yaml,
+    read_config_file,
+    recipe_values,
+    resolve_config,
+)
+
+
+@pytest.mark.parametrize("recipe", [DEMO_RECIPE, DEFAULT_RECIPE])
+def test_every_recipe_is_a_whole_configuration(recipe: str) -> None:
+    config = TrainConfig(**recipe_values(recipe))
+    assert config.epochs >= 1
+    assert config.warmup_epochs < config.epochs
+
+
+def test_what_was_typed_wins_over_the_recipe_over_the_default() -> None:
+    config = resolve_config({"epochs": 3}, DEMO_RECIPE)
+    assert config.epochs == 3
+    assert config.img_size == recipe_values(DEMO_RECIPE)["img_size"] == 64
+    assert config.hflip == TrainConfig.hflip
+
+
+def test_a_saved_configuration_reads_back(tmp_path: Path) -> None:
+    config = resolve_config({"variant": "sa24", "data": "photos", "amp": True, "output": "x"}, DEMO_RECIPE)
+    (tmp_path / "config.yaml").write_text(config_to_yaml(config))
+    again = resolve_config(read_config_file(tmp_path / "config.yaml"), recipe=None)
+    assert again.output is None, "where a run is, is no part of its recipe"
+    assert resolve_config({**read_config_file(tmp_path / "config.yaml"), "output": "x"}, recipe=None) == config
+
+
+def test_whole_numbers_are_rates_too(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("warmup-epochs: 2\nlr: 0.5\nworkers: null\n")
+    values = read_config_file(tmp_path / "c.yaml")
+    assert values == {"warmup_epochs": 2.0, "lr": 0.5, "workers": None}
+    assert isinstance(values["warmup_epochs"], float)
+
+
+@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"label_smoothing": 1.0}, {"ema_decay": 1.0}, {"variant": "xx"}])
+def test_values_out_of_range(wrong: dict[str, object]) -> None:
+    with pytest.raises(FastViTError):
+        TrainConfig(**wrong)  # type: ignore[arg-type]

@@ -1,0 +1,104 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from fastvit_cli.checkpoints.load import load_checkpoint
+from fastvit_cli.data.sources import choose_data
+from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.training.config import TrainConfig, resolve_config
+from fastvit_cli.training.estimate import TimeLeft
+from fastvit_cli.training.events import EpochDone, RunStarted, StepDone, TimeEstimated, TrainEvent
+from fastvit_cli.training.train import TrainResult, train
+
+
+def _config(output: Path, **changes: object) -> TrainConfig:
+    values = {"img_size": 32, "batch_size": 8, "epochs": 2, "workers": 0, "output": str(output), **changes}
+    return resolve_config(values, "demo")
+
+
+def _train(data: Path, config: TrainConfig) -> tuple[TrainResult, list[TrainEvent]]:
+    events: list[TrainEvent] = []
+    return train(config, choose_data(str(data)), on_event=events.append), events
+
+
+def test_events_tell_the_run(tiny_data: Path, tmp_path: Path) -> None:
+    result, events = _train(tiny_data, _config(tmp_path / "run"))
+    assert isinstance(events[0], RunStarted)
+    assert events[0].steps_per_epoch == 3
+    assert [event.epoch for event in events if isinstance(event, EpochDone)] == [1, 2]
+    assert len([event for event in events if isinstance(event, TimeEstimated)]) == 1
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert steps[-1].step == steps[-1].steps == 3
+    assert steps[-1].seconds_left >= 0
+    assert result.history == tuple(event for event in events if isinstance(event, EpochDone))
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_the_workers(tiny_data: Path, tmp_path: Path) -> None:
+    mixing = {"mixup": 0.2, "random_erasing": 0.25, "auto_augment": "rand-m9-mstd0.5-inc1", "drop_path": 0.1}
+    first, _ = _train(tiny_data, _config(tmp_path / "a", **mixing))
+    second, _ = _train(tiny_data, _config(tmp_path / "b", workers=2, **mixing))
+    other, _ = _train(tiny_data, _config(tmp_path / "c", seed=1, **mixing))
+    a, b, c = (load_file(result.last_ckpt) for result in (first, second, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert any(not torch.equal(a[name], c[name]) for name in a)
+
+
+def test_best_holds_the_weights_that_were_scored(tiny_data: Path, tmp_path: Path) -> None:
+    """The moving average is what is scored; best and last are it, not the raw weights in the state."""
+    result, _ = _train(tiny_data, _config(tmp_path / "run", epochs=1))
+    saved = load_file(tmp_path / "run" / "best.safetensors")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert all(torch.equal(saved[name], value) for name, value in state["ema"].items())
+    assert any(not torch.equal(saved[name], value) for name, value in state["network"].items())
+    info = load_checkpoint(tmp_path / "run" / "best.safetensors").info
+    assert (info.top1, info.epoch, info.class_names) == (result.top1, 1, ("circle", "cross", "star"))
+    assert info.recipe["epochs"] == 1
+
+
+def test_without_an_average_the_weights_themselves_are_saved(tiny_data: Path, tmp_path: Path) -> None:
+    _train(tiny_data, _config(tmp_path / "run", epochs=1, ema_decay=0.0))
+    saved = load_file(tmp_path / "run" / "last.safetensors")
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert all(torch.equal(saved[name], value) for name, value in state["network"].items())
+
+
+def test_training_learns(tiny_data: Path, tmp_path: Path) -> None:
+    result, _ = _train(tiny_data, _config(tmp_path / "run", epochs=6, label_smoothing=0.0, ema_decay=0.0, lr=1e-3))
+    losses = [row.train_loss for row in result.history]
+    assert losses[-1] < losses[0] - 0.1, losses
+
+
+def test_amp_trains(tiny_data: Path, tmp_path: Path) -> None:
+    result, _ = _train(tiny_data, _config(tmp_path / "run", epochs=1, amp=True))
+    assert result.history[0].train_loss == pytest.approx(1.1, abs=0.3)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tiny_data: Path, tmp_path: Path) -> None:
+    config = replace(_config(tmp_path / "run", warmup_epochs=0.0, ema_decay=0.0), lr=1e30)
+    with pytest.raises(WorkFailedError, match="not finite"):
+        _train(tiny_data, config)
+
+
+def test_stopped_before_the_first_epoch_is_finished(tiny_data: Path, tmp_path: Path) -> None:
+    def stop(event: TrainEvent) -> None:
+        if isinstance(event, StepDone):
+            raise KeyboardInterrupt
+
+    result = train(_config(tmp_path / "run"), choose_data(str(tiny_data)), on_event=stop)
+    assert (result.interrupted, result.epochs, result.best_ckpt, result.top1) == (True, 0, None, None)
+    assert load_checkpoint(result.last_ckpt).info.top1 is None
+
+
+def test_time_left_is_told_once_and_shrinks() -> None:
+    clock = TimeLeft(steps=100, epochs=4, validation_share=0.0)
+    clock.steps_took(5, 1.0)
+    assert clock.estimate_once() is None, "too early to tell"
+    clock.steps_took(50, 10.0)
+    assert clock.estimate_once() == pytest.approx(80.0)
+    assert clock.estimate_once() is None
+    assert clock.after(epoch=1, steps_done=50) == pytest.approx(50.0)
+    clock.epoch_took(30.0)
+    assert clock.after(epoch=1, steps_done=0) == pytest.approx(90.0)

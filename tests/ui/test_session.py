@@ -1,0 +1,68 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from helpers.program import run
+from PIL import Image
+
+from fastvit_cli.training.events import EpochDone
+from fastvit_cli.ui.plots import plot_curves
+from fastvit_cli.ui.session import Session, write_json_file
+from fastvit_cli.ui.tables import duration, size
+
+
+@dataclass(frozen=True)
+class Result:
+    path: Path
+    values: tuple[float, ...]
+
+
+def test_the_envelope(capsys: pytest.CaptureFixture[str]) -> None:
+    with Session("validate", json=True) as session:
+        session.note("for people")
+        session.finish(Result(Path("a/b"), (1.5, float("nan"), float("inf"))), "the view")
+    captured = capsys.readouterr()
+    document = json.loads(captured.out)
+    assert list(document) == ["schema", "command", "environment", "result"]
+    assert document["result"] == {"path": "a/b", "values": [1.5, None, None]}
+    assert document["environment"]["torch"]
+    assert captured.err == "for people\n"
+
+
+def test_quiet_shows_the_result_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with Session("validate", quiet=True) as session:
+        session.note("for people")
+        with session.bar("Working") as bar:
+            bar.update(1, 2)
+        session.finish(Result(Path("x"), ()), "the view")
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("the view\n", "")
+
+
+def test_brackets_in_names_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(capsys, "train", "--data", "[red]/photos[/]")
+    assert "[red]/photos[/]" in outcome.err
+
+
+def test_json_files_appear_whole(tmp_path: Path) -> None:
+    write_json_file(tmp_path / "new" / "results.json", {"result": Result(Path("x"), (1.0,))})
+    assert json.loads((tmp_path / "new" / "results.json").read_text())["result"]["values"] == [1.0]
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_sizes() -> None:
+    assert size(15_600_000) == "15.6 MB"
+
+
+def test_curves_are_a_picture_from_the_first_epoch_on(tmp_path: Path) -> None:
+    row = EpochDone(1, 3, 1e-3, 2.0, 20.0, 1.9, 25.0, 70.0, 100.0, 9.0, True)
+    plot_curves([row], tmp_path / "curves.png")
+    with Image.open(tmp_path / "curves.png") as picture:
+        assert picture.size[0] > 1000
+        assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 20, "not an empty canvas"
