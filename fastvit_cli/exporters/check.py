@@ -1,0 +1,116 @@
+"""The check that follows every export: the written file against the network it was made from."""
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.runtimes.base import Runtime
+from fastvit_cli.runtimes.compare import Comparison, compare
+from fastvit_cli.runtimes.open import open_runtime
+
+RANDOM_IMAGES = 8
+
+# Largest difference allowed, as a share of the largest logit. Measured from t8 to ma36, with random weights, those of
+# the golden rule and trained ones: float32 at most 1.5e-5 (other orders of summation, ONNX Runtime's own GELU),
+# float16 at most 8e-3 (each of up to 300 intermediates is rounded by up to 4.9e-4; trained weights add up most).
+TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What the check of an exported file found.
+
+    Attributes:
+        max_abs_error: largest difference of any logit to PyTorch's; None when the file gave none or NaN.
+        tolerance: what it may be, absolute.
+        top1_agreement: share of images, 0 to 1, on which the file and PyTorch name the same class; None without
+            a classifier.
+        num_images: images compared.
+        passed: the error is within the tolerance and nothing else is wrong.
+        method: how it was checked, in words.
+        problems: what is wrong, one sentence each.
+    """
+
+    max_abs_error: float | None
+    tolerance: float | None
+    top1_agreement: float | None
+    num_images: int
+    passed: bool
+    method: str
+    problems: tuple[str, ...]
+
+
+def random_images(count: int, size: int, seed: int) -> Tensor:
+    """Noise (count, 3, size, size), uint8."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def check_export(
+    path: Path, reference: Runtime, images: Tensor | None, precision: str, problems: tuple[str, ...], seed: int = 0
+) -> CheckResult:
+    """Run the written file beside the network it was made from.
+
+    Args:
+        images: real ones, raw uint8 (B, 3, H, W), beside the random ones; None has none.
+        problems: what the inspection of the file found already.
+    """
+    noise = random_images(RANDOM_IMAGES, reference.info.preprocessing.img_size, seed)
+    everything = noise if images is None else torch.cat([noise, images])
+    words = f"{RANDOM_IMAGES} random" + (f" and {len(images)} real images" if images is not None else " images")
+    try:
+        exported = open_runtime(path, torch.device("cpu"))
+        # A single image first: a file that took the batch size of its example for a constant fails.
+        comparison = compare(reference, exported, [everything[:1], everything[1:]])
+    except FastViTError as error:
+        return CheckResult(None, None, None, 0, False, f"tried to run it on {words}", (*problems, error.message))
+    tolerance = TOLERANCES[precision] * comparison.max_abs_logit
+    problems += _numeric_problems(comparison, tolerance)
+    method = _METHODS[exported.engine].format(images=words, operations=getattr(exported, "num_operations", 0))
+    if exported.engine == "coreml-emulated" and sys.platform == "darwin":
+        problems += _problems_on_a_mac(path, reference, everything, tolerance)
+        method += ", and predicted by Core ML on this Mac"
+    finite = math.isfinite(comparison.max_abs_error)
+    return CheckResult(
+        max_abs_error=comparison.max_abs_error if finite else None,
+        tolerance=tolerance,
+        top1_agreement=comparison.top1_agreement if reference.info.num_classes else None,
+        num_images=comparison.num_images,
+        passed=not problems,
+        method=method,
+        problems=problems,
+    )
+
+
+_METHODS = {
+    "onnxruntime": "onnxruntime on {images}",
+    "coreml-emulated": "read back: {operations} operations, all weights, emulated on {images} (numbers, not speed)",
+}
+
+
+def _numeric_problems(comparison: Comparison, tolerance: float, what: str = "logits") -> tuple[str, ...]:
+    if math.isnan(comparison.max_abs_error):
+        return (f"the exported model gives {what} that are not numbers",)
+    if comparison.max_abs_error > tolerance:
+        return (f"{what} differ by {comparison.max_abs_error:.2g}, more than the {tolerance:.2g} of rounding",)
+    return ()
+
+
+def _problems_on_a_mac(path: Path, reference: Runtime, images: Tensor, tolerance: float) -> tuple[str, ...]:
+    from fastvit_cli.runtimes.compare import compare_logits
+    from fastvit_cli.runtimes.coreml_mac import predict
+
+    expected = reference.logits(images)
+    if reference.info.class_names is not None:
+        # Logits that are off by e move a probability by no more than e / 2: the same tolerance serves.
+        expected = expected.softmax(-1)
+    try:
+        found = predict(path, images)
+    except FastViTError as error:
+        return (error.message,)
+    return _numeric_problems(compare_logits(expected, found), tolerance, "Core ML's own predictions")

@@ -1,0 +1,120 @@
+"""From a trained network to a file that phones and servers run, checked."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.exporters.check import CheckResult, check_export
+from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.formats import FORMATS
+from fastvit_cli.exporters.outputs import Step, choose_output
+from fastvit_cli.models.fusion import fuse_all
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.torch_runtime import TorchRuntime
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `export` wrote and how the check of it went.
+
+    Attributes:
+        output: the file, or the folder of a Core ML package.
+        size_bytes: of all it holds.
+        img_size: side of the input, pixels.
+        headless: gives the pooled embedding instead of logits.
+        class_names_inside: the file names the classes itself.
+    """
+
+    output: str
+    format: str
+    precision: str
+    size_bytes: int
+    check: CheckResult
+    variant: str
+    img_size: int
+    headless: bool
+    num_classes: int
+    class_names_inside: bool
+
+
+def export(
+    config: ExportConfig,
+    loaded: LoadedModel,
+    images: Tensor | None = None,
+    on_event: Callable[[Step], None] | None = None,
+) -> ExportResult:
+    """Fold everything that folds, convert, write, then compare the file with the network as it was loaded.
+
+    A file whose check fails stays where it is, with `check.passed` False.
+
+    Args:
+        images: real images for the check, raw uint8 (B, 3, img_size, img_size); noise is always added.
+        on_event: called with a `Step` as each part begins.
+
+    Raises:
+        FastViTError: the format is not available here, or the output exists or cannot be written.
+        WorkFailedError: the conversion failed.
+    """
+    step = on_event or (lambda _: None)
+    target, precision = FORMATS[config.format], config.resolved_precision
+    output = choose_output(config.output, loaded, target.suffix, config.force)
+    write, inspect = target.functions()
+    network, info = _what_to_export(loaded, config)
+
+    step(Step("Fusing"))
+    fused = fuse_all(network)
+    fused_info = _info_of_export(info, loaded.info, precision)
+    step(Step(f"Converting to {target.title}"))
+    write(fused, fused_info, output, precision)
+    step(Step(f"Checking {output.name}"))
+    check = check_export(
+        output,
+        TorchRuntime(network, info, torch.device("cpu")),
+        images,
+        precision,
+        inspect(output, fused_info, fused),
+        config.seed,
+    )
+    return ExportResult(
+        output=str(output),
+        format=config.format,
+        precision=precision,
+        size_bytes=_size(output),
+        check=check,
+        variant=info.variant,
+        img_size=info.preprocessing.img_size,
+        headless=info.num_classes == 0,
+        num_classes=info.num_classes,
+        class_names_inside=info.class_names is not None,
+    )
+
+
+def _what_to_export(loaded: LoadedModel, config: ExportConfig) -> tuple[FastViT, ModelInfo]:
+    """The network as loaded, on the CPU, without its classifier when headless, and what is known of it."""
+    network = copy.deepcopy(loaded.network).cpu().eval()
+    info = replace(loaded.info, preprocessing=loaded.info.preprocessing.at_size(config.img_size))
+    if config.headless:
+        network.head.fc = nn.Identity()
+        network.num_classes = 0
+        info = replace(info, num_classes=0, class_names=None)
+    return network, info
+
+
+def _info_of_export(info: ModelInfo, source: ModelInfo, precision: str) -> ModelInfo:
+    """Metadata of the exported file. A measured top-1 holds for the same input size and precision only."""
+    same = precision == "fp32" and (info.preprocessing, info.num_classes) == (
+        source.preprocessing,
+        source.num_classes,
+    )
+    return replace(info, form="all", top1=info.top1 if same else None, checksum=None)
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)

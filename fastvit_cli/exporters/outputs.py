@@ -1,0 +1,44 @@
+"""Where a result goes, and the event that says how far the work is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.errors import FastViTError
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part of the work begins.
+
+    Attributes:
+        title: what is being done, such as `Writing best.onnx`.
+    """
+
+    title: str
+
+
+def choose_output(given: str | None, loaded: LoadedModel, ending: str, force: bool) -> Path:
+    """The path to write: the given one, else `<name of the weights file><ending>` beside it.
+
+    A model without a file goes to `fastvit_<variant><ending>` in the current folder.
+
+    Raises:
+        FastViTError: the output exists and `force` is not set, is the model's own file, or has another suffix.
+    """
+    suffix = Path(f"x{ending}").suffix
+    path = Path(given).expanduser() if given else _beside(loaded, ending)
+    if path.suffix != suffix:
+        raise FastViTError(f"The output '{path}' does not end in {suffix}.", f"Pass --output {path.stem}{suffix}.")
+    if loaded.path is not None and path.resolve() == loaded.path.resolve():
+        raise FastViTError(f"The output '{path}' is the model itself.", "Pass another --output.")
+    if path.exists() and not force:
+        raise FastViTError(f"The output '{path}' exists.", "Pass --force to overwrite it, or another --output.")
+    return path
+
+
+def _beside(loaded: LoadedModel, ending: str) -> Path:
+    if loaded.path is None:
+        return Path(f"fastvit_{loaded.info.variant}{ending}")
+    stem = Path(loaded.path.name.removesuffix(".tar")).stem  # model.pth.tar is called model
+    return loaded.path.with_name(f"{stem}{ending}")

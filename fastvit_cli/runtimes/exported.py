@@ -1,0 +1,54 @@
+"""What the runtimes of exported files share: the metadata inside and the one image size."""
+
+from pathlib import Path
+
+from torch import Tensor
+
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.errors import FastViTError
+
+
+def require_file(path: Path) -> None:
+    """
+    Raises:
+        FastViTError: nothing there.
+    """
+    if not path.exists():
+        raise FastViTError(f"There is no file '{path}'.", "Pass a model that `fastvit export` wrote.")
+
+
+def unreadable(path: Path, what: str, error: Exception) -> FastViTError:
+    """The error for a file whose library cannot read it."""
+    reason = (str(error).splitlines() or [""])[0]
+    return FastViTError(
+        f"'{path}' is no {what} model that can be opened ({type(error).__name__}: {reason}).",
+        "It is damaged or of another kind: export it again.",
+    )
+
+
+def read_info(path: Path, properties: dict[str, str]) -> ModelInfo:
+    """The metadata among the text properties of an exported file.
+
+    Raises:
+        FastViTError: none there, or it cannot be read.
+    """
+    if METADATA_KEY not in properties:
+        raise FastViTError(
+            f"'{path}' does not say which model it is: it has no fastvit metadata.",
+            "Write it with `fastvit export`, which puts classes and preprocessing inside.",
+        )
+    return ModelInfo.from_json(properties[METADATA_KEY])
+
+
+def check_size(images: Tensor, info: ModelInfo) -> None:
+    """
+    Raises:
+        FastViTError: images of another size than the model was exported for.
+    """
+    size = info.preprocessing.img_size
+    if tuple(images.shape[1:]) != (3, size, size):
+        got = "x".join(map(str, images.shape[1:]))
+        raise FastViTError(
+            f"The model was exported for images of 3x{size}x{size}, not {got}.",
+            f"Pass --img-size {size}, or export it again with another --img-size.",
+        )

@@ -1,0 +1,46 @@
+"""Any file that holds a FastViT, opened as a runtime."""
+
+from pathlib import Path
+
+import torch
+
+from fastvit_cli.checkpoints.select import ModelSource, load_source
+from fastvit_cli.runtimes.base import Runtime
+
+
+def open_runtime(path: Path, device: torch.device) -> Runtime:
+    """Open weights with PyTorch, `.onnx` with ONNX Runtime, `.mlpackage` with the emulator.
+
+    Args:
+        device: where to compute; ONNX Runtime falls back to the CPU, and the emulator always uses it.
+
+    Raises:
+        FastViTError: no such file, or not a FastViT.
+    """
+    if path.suffix == ".onnx":
+        from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
+
+        return OnnxRuntime(path, device)
+    if path.suffix == ".mlpackage":
+        from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
+
+        return CoreMLEvaluator(path)
+    from fastvit_cli.checkpoints.load import load_checkpoint
+    from fastvit_cli.runtimes.torch_runtime import TorchRuntime
+
+    loaded = load_checkpoint(path)
+    return TorchRuntime(loaded.network, loaded.info, device)
+
+
+def open_source(source: ModelSource, device: torch.device) -> Runtime:
+    """Open whatever a command was told to use: a file as `open_runtime`, anything else with PyTorch.
+
+    Raises:
+        FastViTError: no such file, not a FastViT, or published weights that cannot be had.
+    """
+    from fastvit_cli.runtimes.torch_runtime import TorchRuntime
+
+    if source.path is not None:
+        return open_runtime(source.path, device)
+    loaded = load_source(source)
+    return TorchRuntime(loaded.network, loaded.info, device)

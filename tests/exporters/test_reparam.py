@@ -1,0 +1,149 @@
+"""Fusing files: what is written loads everywhere it should, and the proof can fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from helpers.golden import facts
+from helpers.loaded import SIZE, saved_model
+from safetensors.torch import load_file
+
+from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
+from fastvit_cli.checkpoints.save import save_checkpoint
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.exporters import reparam as reparam_module
+from fastvit_cli.exporters.config import ReparamConfig
+from fastvit_cli.exporters.outputs import Step
+from fastvit_cli.exporters.reparam import reparam
+
+
+@pytest.fixture(scope="module")
+def attention(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return saved_model(tmp_path_factory.mktemp("attention") / "best.safetensors", "sa12")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return saved_model(tmp_path_factory.mktemp("small") / "best.safetensors")
+
+
+def _assert_same_metadata(path: Path, source: LoadedModel, form: str) -> None:
+    info = load_checkpoint(path).info
+    assert info.checksum not in (None, source.info.checksum)
+    assert info == replace(source.info, form=form, checksum=info.checksum)
+
+
+@pytest.mark.parametrize("name", ["small", "attention"])
+def test_branches(name: str, request: pytest.FixtureRequest) -> None:
+    model: LoadedModel = request.getfixturevalue(name)
+    steps: list[Step] = []
+    result = reparam(ReparamConfig(), model, steps.append)
+    assert model.path is not None
+    output = model.path.with_name("best_fused.safetensors")
+    assert result.output == str(output)
+    assert result.passed
+    assert result.max_abs_error > 0
+    assert 0 < result.relative_error < 1e-5
+    assert result.fusion_error_float64 < 1e-12
+    assert result.size_before == model.path.stat().st_size
+    assert result.size_after == output.stat().st_size < model.path.stat().st_size
+    head = (1000 - 5) * (model.network.head.fc.in_features + 1)
+    assert result.params_before == model.layout.variant.params - head
+    assert result.params_after == model.layout.variant.params_fused - head
+    assert [step.title for step in steps][1:] == ["Writing best_fused.safetensors", "Proving that nothing changed"]
+    assert model.network.form == "unfused", "the caller's network is left alone"
+    _assert_same_metadata(output, model, "branches")
+
+    in_timm = timm.create_model(f"fastvit_{model.info.variant}", num_classes=5, inference_mode=True).eval()
+    in_timm.load_state_dict(load_file(output), strict=True)
+    images = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(in_timm(images), model.network(images), rtol=0, atol=1e-5)
+
+
+def test_reference_layout(attention: LoadedModel, tmp_path: Path) -> None:
+    output = tmp_path / "reference.safetensors"
+    result = reparam(ReparamConfig(layout="reference", output=str(output)), attention)
+    assert (result.passed, result.layout) == (True, "reference")
+    assert set(load_file(output)) == set(facts()["state_dicts"][attention.info.variant]["fused"])
+    _assert_same_metadata(output, attention, "branches")
+
+
+def test_all(attention: LoadedModel, tmp_path: Path) -> None:
+    output = tmp_path / "all.safetensors"
+    result = reparam(ReparamConfig(fuse="all", output=str(output)), attention)
+    assert result.passed
+    assert result.fusion_error_float64 < 1e-12
+    assert result.params_after < attention.layout.variant.params_fused
+    assert load_checkpoint(output).network.form == "all"
+    _assert_same_metadata(output, attention, "all")
+
+
+def test_a_fused_file_is_converted_but_not_fused_again(small: LoadedModel, tmp_path: Path) -> None:
+    fused, all_fused = tmp_path / "f.safetensors", tmp_path / "a.safetensors"
+    reparam(ReparamConfig(output=str(fused)), small)
+    loaded = load_checkpoint(fused)
+    for options in ({}, {"layout": "timm"}):
+        with pytest.raises(FastViTError, match="is fused already") as error:
+            reparam(ReparamConfig(output=str(tmp_path / "x.safetensors"), **options), loaded)
+        assert "--fuse all" in error.value.hint
+
+    renamed = tmp_path / "r.safetensors"
+    assert reparam(ReparamConfig(layout="reference", output=str(renamed)), loaded).max_abs_error == 0.0
+    back = reparam(ReparamConfig(output=str(tmp_path / "b.safetensors")), load_checkpoint(renamed))
+    assert back.passed
+    assert load_file(back.output).keys() == load_file(fused).keys()
+
+    assert reparam(ReparamConfig(fuse="all", output=str(all_fused)), loaded).passed
+    for fuse in ("branches", "all"):
+        with pytest.raises(FastViTError, match="all fused already"):
+            reparam(ReparamConfig(fuse=fuse, output=str(tmp_path / "x.safetensors")), load_checkpoint(all_fused))
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_existing_output_is_kept_unless_forced(small: LoadedModel, tmp_path: Path) -> None:
+    output = tmp_path / "mine.safetensors"
+    output.write_text("precious")
+    with pytest.raises(FastViTError, match="exists"):
+        reparam(ReparamConfig(output=str(output)), small)
+    assert output.read_text() == "precious"
+    assert reparam(ReparamConfig(output=str(output), force=True), small).passed
+
+
+def test_unwritable_output(small: LoadedModel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FastViTError, match="Cannot write to"):
+        reparam(ReparamConfig(output=str(tmp_path / "file" / "a.safetensors")), small)
+
+
+def test_a_wrong_file_fails_the_proof(small: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def save_wrongly(path: Path, network: torch.nn.Module, *rest: object) -> None:
+        with torch.no_grad():
+            network.stages[2].blocks[1].token_mixer.reparam_conv.weight[7] *= 1.01
+        save_checkpoint(path, network, *rest)
+
+    monkeypatch.setattr(reparam_module, "save_checkpoint", save_wrongly)
+    result = reparam(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
+    assert not result.passed
+    assert result.fusion_error_float64 < 1e-12, "the fusion was right; the file was not"
+    assert result.relative_error > 1e-5
+
+
+def test_a_wrong_fusion_fails_the_proof(small: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error far below float32's rounding is seen by the proof in float64."""
+
+    def fuse_wrongly(network: torch.nn.Module) -> torch.nn.Module:
+        fused = right(network)
+        with torch.no_grad():
+            fused.stem[0].reparam_conv.bias *= 1 + 1e-8
+        return fused
+
+    right = reparam_module.reparameterize
+    monkeypatch.setattr(reparam_module, "reparameterize", fuse_wrongly)
+    result = reparam(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
+    assert (result.passed, result.relative_error < 1e-5) == (False, True)
+    assert result.fusion_error_float64 > 1e-10
