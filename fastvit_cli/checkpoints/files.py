@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.errors import FastViTError
 
+_SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes, set by the format
 _WEIGHTS_HINT = "Pass a .safetensors, .pth, .pth.tar, .pt or .bin file with FastViT weights."
 
 
@@ -32,10 +34,18 @@ def read_weights(path: Path, prefer_ema: bool = True) -> WeightsFile:
         FastViTError: missing, empty, a folder, truncated, no weights in it, or a pickle that asks for code.
     """
     _check_readable(path)
-    with path.open("rb") as file:
-        start = file.read(64)
-    if start.lstrip()[:1] == b"<":
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise FastViTError(f"'{path}' cannot be read ({error.strerror}).", "Check its permissions.") from error
+    # First, because the header length that a safetensors file begins with may look like the others: 0x80, or " <".
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _SAFETENSORS_HEADER_LIMIT:
+        return _read_safetensors(path)
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
         raise FastViTError(f"'{path}' is a web page, not weights.", "Download the file itself again.")
+    if start.startswith(b"version https://git-lfs"):
+        raise FastViTError(f"'{path}' is a Git LFS pointer, not weights.", "Fetch the file with: git lfs pull")
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
         return WeightsFile(path, _peel(_read_pickle(path), path, prefer_ema), {})
     return _read_safetensors(path)
@@ -68,6 +78,8 @@ def _read_pickle(path: Path) -> Any:
     import argparse
 
     try:
+        if zipfile.is_zipfile(path):
+            _check_records(path)
         # Old trainers keep their parsed options beside the weights; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -82,18 +94,29 @@ def _read_pickle(path: Path) -> Any:
         ) from error
 
 
+def _check_records(path: Path) -> None:
+    """Compare the records of torch's archive with their checksums, which torch.load does not do."""
+    with zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            if record.external_attr & 0x10:  # marked as a folder: torch would return memory as it finds it
+                raise zipfile.BadZipFile(f"{record.filename} is no record")
+            if record.CRC == 0:  # torch.serialization.set_crc32_options(False) leaves them out
+                continue
+            with archive.open(record) as content:
+                while content.read(2**20):
+                    pass
+
+
 _EMA_WRAPPERS = ("state_dict_ema", "model_ema")
 _PLAIN_WRAPPERS = ("state_dict", "model")
 
 
 def _peel(content: Any, path: Path, prefer_ema: bool) -> dict[str, Tensor]:
     """Find the state dict inside what trainers wrap around it."""
-    order = _EMA_WRAPPERS + _PLAIN_WRAPPERS if prefer_ema else _PLAIN_WRAPPERS
+    order = _EMA_WRAPPERS + _PLAIN_WRAPPERS if prefer_ema else _PLAIN_WRAPPERS + _EMA_WRAPPERS
     for _ in range(3):  # {"model": {"state_dict": {...}}} is the deepest seen
-        inner = next((content[key] for key in order if isinstance(content, Mapping) and content.get(key)), None)
-        if not isinstance(inner, Mapping):
-            break
-        content = inner
+        inner = [content.get(key) for key in order] if isinstance(content, Mapping) else []
+        content = next((found for found in inner if isinstance(found, Mapping) and found), content)
     tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not tensors:
         raise FastViTError(f"'{path}' holds no tensors ({type(content).__name__}).", _WEIGHTS_HINT)
@@ -126,10 +149,16 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     """Write tensors and text metadata; the file appears whole or not at all.
 
     Raises:
-        FastViTError: the folder cannot be written.
+        FastViTError: the folder cannot be written, or the disk is full.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with replaced_when_done(path) as temporary:
-        save_file(plain, temporary, metadata=dict(metadata))
+        try:
+            save_file(plain, temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # its disguise of an OSError, such as a full disk
+            raise FastViTError(
+                f"Writing '{path}' failed ({error}).", "Free some space or pass another --output."
+            ) from error

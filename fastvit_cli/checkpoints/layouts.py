@@ -54,7 +54,7 @@ def detect_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:
         naming="native" if naming == "native" else "reference",
         form=_detect_form(native),
         variant=variant,
-        num_classes=0 if head is None else head.shape[0],
+        num_classes=0 if head is None or head.ndim == 0 else head.shape[0],
     )
 
 
@@ -84,7 +84,7 @@ def _detect_variant(native: Mapping[str, Tensor], attention: bool) -> Variant | 
         prefix = f"stages.{stage}.blocks."
         blocks = {key[len(prefix) :].split(".")[0] for key in native if key.startswith(prefix)}
         expansion = native.get(f"{prefix}0.mlp.fc1.weight")
-        if expansion is None or expansion.ndim != 4:
+        if expansion is None or expansion.ndim != 4 or 0 in expansion.shape:
             return None
         depths.append(len(blocks))
         widths.append(expansion.shape[1])
@@ -128,7 +128,14 @@ def check_fits(native: Mapping[str, Tensor], expected: Mapping[str, Tensor], lay
             f"{', '.join(problems[:3])}{more}.",
             "The file is incomplete or was changed: save or download it again.",
         )
-    broken = [key for key, value in native.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    whole = [key for key in expected if expected[key].is_floating_point() and not native[key].is_floating_point()]
+    if whole:
+        raise FastViTError(
+            f"{where} holds {str(native[whole[0]].dtype).removeprefix('torch.')} numbers in {whole[0]}, where a "
+            "FastViT has floating-point weights.",
+            "Pass the file from before its quantisation.",
+        )
+    broken = [key for key, value in native.items() if not torch.isfinite(value.float()).all()]  # float8 needs float()
     if broken:
         raise FastViTError(
             f"{where} holds NaN or Inf in {len(broken)} of its {len(native)} tensors, first in {broken[0]}.",

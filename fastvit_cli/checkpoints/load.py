@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fastvit_cli.checkpoints.files import read_weights, tensors_checksum
@@ -55,10 +56,11 @@ def load_checkpoint(path: Path, prefer_ema: bool = True) -> LoadedModel:
         )
     loaded = from_tensors(file.tensors, f"'{path}'")
     if stored is not None:
-        if (stored.variant, stored.form) != (loaded.info.variant, loaded.info.form):
+        found = loaded.info
+        if (stored.variant, stored.form, stored.num_classes) != (found.variant, found.form, found.num_classes):
             raise FastViTError(
-                f"The metadata of '{path}' says {stored.variant}, {stored.form}; its tensors are "
-                f"{loaded.layout.describe()}.",
+                f"The metadata of '{path}' says {stored.variant}, {stored.form}, {stored.num_classes} classes; "
+                f"its tensors are {loaded.layout.describe()}.",
                 "The file was edited: copy it again from its source.",
             )
         loaded = replace(loaded, info=stored)
@@ -73,11 +75,11 @@ def from_tensors(tensors: Mapping[str, Tensor], where: str) -> LoadedModel:
     """
     layout = detect_layout(tensors, where)
     native = to_native(tensors, layout)
-    network = create_model(layout.variant.name, num_classes=layout.num_classes, fused=layout.form != "unfused").eval()
-    if layout.form == "all":
-        network = fuse_all(network)
+    with torch.device("meta"):  # random weights would take most of the time, and disturb the seed
+        network = create_model(layout.variant.name, num_classes=layout.num_classes, fused=layout.form != "unfused")
+        network = fuse_all(network) if layout.form == "all" else network.eval()
     check_fits(native, network.state_dict(), layout, where)
-    network.load_state_dict(native)  # casts float16 and bfloat16 files to float32
+    network.to_empty(device="cpu").load_state_dict(native)  # casts float16 and bfloat16 files to float32
     info = ModelInfo(
         variant=layout.variant.name,
         form=layout.form,

@@ -56,6 +56,11 @@ class ModelInfo:
         try:
             fields = dict(json.loads(text))
             version = fields.pop("version")
+            if version != METADATA_VERSION:
+                raise FastViTError(
+                    f"The file's metadata has version {version}; this program knows version {METADATA_VERSION}.",
+                    "Upgrade fastvit.",
+                )
             preprocessing = dict(fields.pop("preprocessing"))
             for name in ("mean", "std"):
                 preprocessing[name] = tuple(float(value) for value in preprocessing[name])
@@ -65,6 +70,8 @@ class ModelInfo:
                 preprocessing=Preprocessing(**preprocessing),
                 class_names=None if names is None else tuple(str(name) for name in names),
             )
+            if info.class_names and info.num_classes and len(info.class_names) != info.num_classes:
+                raise ValueError(f"{len(info.class_names)} class names for {info.num_classes} classes")
         except (ValueError, TypeError, KeyError) as error:
             if isinstance(error, FastViTError):
                 raise
@@ -72,9 +79,4 @@ class ModelInfo:
                 f"The fastvit metadata in the file cannot be read ({type(error).__name__}: {error}).",
                 "It was damaged or written by a newer version: upgrade fastvit, or pass another file.",
             ) from error
-        if version != METADATA_VERSION:
-            raise FastViTError(
-                f"The file's metadata has version {version}; this program knows version {METADATA_VERSION}.",
-                "Upgrade fastvit.",
-            )
         return info

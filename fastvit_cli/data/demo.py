@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 IMAGE_SIZE = 64
 """Side of the stored images, in pixels."""
 
-IMAGES_PER_CLASS = {"train": 400, "val": 60}
+IMAGES_PER_CLASS = {"train": 320, "val": 60}
 """How many images of each class a split holds."""
 
 _SUPERSAMPLE = 4  # outlines are drawn this much larger and averaged down, which smooths their edges
@@ -36,6 +36,7 @@ _TILT = math.radians(30)  # more would still be learnt, but not within minutes
 
 Point = tuple[float, float]
 Outline = list[Point]
+Progress = Callable[[int, int], None]
 
 
 # ---- the shapes: outlines around the origin, within about one unit of it --------------------------------
@@ -151,6 +152,20 @@ def _ramp(rng: np.random.Generator) -> Array:
     return np.asarray(axis[None, :] * (cos * scale) + (axis[:, None] * (sin * scale) + 0.5), dtype=np.float32)
 
 
+def _mix(under: Array, over: Array, amount: Array) -> Array:
+    """`over` laid on `under`, as opaque at each pixel as `amount` (0 to 1) says."""
+    import numpy as np
+
+    return np.asarray(under + (over - under) * amount[..., None], dtype=np.float32)
+
+
+def _gradient(rng: np.random.Generator, lightness: float, chroma: float, hue: float, swing: float) -> Array:
+    """A fill that runs from one colour to a lighter one, at most `swing` radians of hue away."""
+    start = _colour(lightness - 0.05, chroma, hue)
+    stop = _colour(lightness + 0.05, chroma, hue + rng.uniform(-swing, swing))
+    return _mix(start, stop, _ramp(rng))
+
+
 def _texture(rng: np.random.Generator) -> Array:
     """A pattern between -1 and 1: soft waves, stripes, a lattice of dots, or clouds."""
     import numpy as np
@@ -171,14 +186,23 @@ def _texture(rng: np.random.Generator) -> Array:
     return np.asarray(pattern, dtype=np.float32)
 
 
-def _coverage(paint: Callable[[Any], None]) -> PIL.Image.Image:
-    """How much of each pixel `paint` fills (0 to 255); it is handed an enlarged canvas to draw on."""
-    from PIL import Image, ImageDraw
+def _coverage(paint: Callable[[Any], None], blur: float = 0.0, shift: Point = (0.0, 0.0)) -> Array:
+    """How much of each pixel `paint` fills (0 to 1); it is handed an enlarged canvas to draw on.
+
+    The result may be blurred and shifted, both in pixels of the image: that makes a shadow.
+    """
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFilter
 
     side = IMAGE_SIZE * _SUPERSAMPLE
     canvas = Image.new("L", (side, side))
     paint(ImageDraw.Draw(canvas))
-    return canvas.reduce(_SUPERSAMPLE)
+    image = canvas.reduce(_SUPERSAMPLE)
+    if blur:
+        image = image.filter(ImageFilter.GaussianBlur(blur))
+        matrix = (1, 0, -shift[0], 0, 1, -shift[1])
+        image = image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
 
 
 def _paint_clutter(rng: np.random.Generator, draw: Any) -> None:
@@ -220,7 +244,7 @@ def draw_image(split: str, class_name: str, index: int) -> PIL.Image.Image:
     Raises ValueError for an unknown split or class, or a negative index.
     """
     import numpy as np
-    from PIL import Image, ImageFilter
+    from PIL import Image
 
     if split not in IMAGES_PER_CLASS or class_name not in _SHAPES or index < 0:
         raise ValueError(f"no demo image {split}/{class_name}/{index}")
@@ -228,49 +252,30 @@ def draw_image(split: str, class_name: str, index: int) -> PIL.Image.Image:
     rng = np.random.default_rng([zlib.crc32(split.encode()), zlib.crc32(class_name.encode()), index])
 
     # Dark on light or light on dark, in hues well apart; which of the two says nothing about the class.
-    dark_ground = rng.random() < 0.5
-    ground_light, shape_light = (
-        (rng.uniform(0.28, 0.46), rng.uniform(0.76, 0.92))
-        if dark_ground
-        else (rng.uniform(0.84, 0.95), rng.uniform(0.42, 0.64))
-    )
-    ground_hue = rng.uniform(0, _TAU)
-    shape_hue = ground_hue + rng.uniform(1.0, _TAU - 1.0)
-    ground_chroma = rng.uniform(0.03, 0.1)
+    if rng.random() < 0.5:
+        ground, light = rng.uniform(0.28, 0.46), rng.uniform(0.76, 0.92)
+    else:
+        ground, light = rng.uniform(0.84, 0.95), rng.uniform(0.42, 0.64)
+    hue = rng.uniform(0, _TAU)
+    shape_hue = hue + rng.uniform(1.0, _TAU - 1.0)
 
-    def mix(under: Array, over: Array, amount: Array) -> Array:
-        return np.asarray(under + (over - under) * amount[..., None], dtype=np.float32)
-
-    def mask(image: PIL.Image.Image) -> Array:
-        return np.asarray(image, dtype=np.float32) * np.float32(1 / 255)
-
-    # The ground: a gradient, a texture in its lightness, and clutter.
-    ends = [
-        _colour(ground_light + d, ground_chroma, ground_hue + h)
-        for d, h in ((-0.04, 0.0), (0.05, rng.uniform(-1, 1)))
-    ]
-    picture = mix(ends[0], ends[1], _ramp(rng))
+    picture = _gradient(rng, ground, rng.uniform(0.03, 0.1), hue, swing=1.0)
     picture = picture + (rng.uniform(0.01, 0.06) * _texture(rng))[..., None]
-    clutter_light = (0.35 * shape_light + 0.65 * ground_light) if rng.random() < 0.7 else ground_light
-    clutter = _colour(clutter_light, 0.12, ground_hue + rng.uniform(-2, 2))
-    picture = mix(picture, clutter, mask(_coverage(lambda draw: _paint_clutter(rng, draw))))
+    clutter_light = 0.35 * light + 0.65 * ground if rng.random() < 0.7 else ground
+    clutter = _colour(clutter_light, 0.12, hue + rng.uniform(-2, 2))
+    picture = _mix(picture, clutter, _coverage(lambda draw: _paint_clutter(rng, draw)))
 
-    # The shape: a soft shadow below, then a gradient fill.
     outlines = _placed(_SHAPES[class_name], rng)
 
     def paint_shape(draw: Any) -> None:
         for outline, fill in zip(outlines, (255, 0), strict=False):
             draw.polygon(outline, fill=fill)
 
-    shape = _coverage(paint_shape)
-    dx, dy = rng.uniform(-2.5, 2.5, 2)
-    shadow = np.roll(mask(shape.filter(ImageFilter.GaussianBlur(1.6))), (round(dy), round(dx)), (0, 1))
+    shift = (rng.uniform(-2.5, 2.5), rng.uniform(-2.5, 2.5))
+    shadow = _coverage(paint_shape, blur=1.6, shift=shift)
     picture = picture * (1 - rng.uniform(0.1, 0.4) * shadow)[..., None]
-    chroma = rng.uniform(0.11, 0.19)
-    fills = [
-        _colour(shape_light + d, chroma, shape_hue + h) for d, h in ((-0.06, 0.0), (0.05, rng.uniform(-0.8, 0.8)))
-    ]
-    picture = mix(picture, mix(fills[0], fills[1], _ramp(rng)), mask(shape))
+    fill = _gradient(rng, light, rng.uniform(0.11, 0.19), shape_hue, swing=0.8)
+    picture = _mix(picture, fill, _coverage(paint_shape))
 
     grain = rng.standard_normal(picture.shape, dtype=np.float32) * rng.uniform(0.005, 0.03)
     return Image.fromarray(((picture + grain).clip(0, 1) * 255 + 0.5).astype(np.uint8))
@@ -291,7 +296,7 @@ def _is_complete(root: Path) -> bool:
         return False
 
 
-def _write_images(folder: Path, on_progress: Callable[[int, int], None] | None) -> None:
+def _write_images(folder: Path, on_progress: Progress | None) -> None:
     """Draw the whole set into `folder`, on every core: Pillow and numpy release the interpreter lock."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -315,7 +320,7 @@ def _write_images(folder: Path, on_progress: Callable[[int, int], None] | None) 
             raise
 
 
-def ensure_demo_dataset(root: Path | None = None, on_progress: Callable[[int, int], None] | None = None) -> Path:
+def ensure_demo_dataset(root: Path | None = None, on_progress: Progress | None = None) -> Path:
     """Return the folder holding `train/` and `val/`, drawing it first when it is not there yet.
 
     `root` is that folder itself; without it, `demo-v1` in the user's cache folder. `on_progress` is called
@@ -332,11 +337,11 @@ def ensure_demo_dataset(root: Path | None = None, on_progress: Callable[[int, in
         root = platformdirs.user_cache_path("fastvit") / "demo-v1"
     if _is_complete(root):
         return root
-    draft = root.with_name(f".{root.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    draft = root.absolute().with_name(f".{root.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         if root.is_dir() and not any(root.iterdir()):
             root.rmdir()  # an empty folder is in nobody's way, but Windows would not rename over it
-        if root.exists():
+        if root.exists() and not _is_complete(root):  # complete by now: another process was faster
             raise FastViTError(
                 f"{root} exists but is not a complete demo data set.",
                 "Delete that folder, or move it away, and run the command again.",
@@ -346,7 +351,7 @@ def ensure_demo_dataset(root: Path | None = None, on_progress: Callable[[int, in
         try:
             draft.rename(root)
         except OSError:
-            if not _is_complete(root):  # else another process was faster, with the same images
+            if not _is_complete(root):
                 raise
     except OSError as error:
         raise FastViTError(

@@ -39,7 +39,7 @@ def fuse_all(model: ModuleT) -> ModuleT:
             module.norm = _fold_input_norm(module.token_mixer, module.norm)
             module.layer_scale_1 = _fold_layer_scale(module.token_mixer.proj, module.layer_scale_1)
             module.layer_scale_2 = _fold_ffn(module.mlp, module.layer_scale_2)
-    return fused
+    return fused.eval()  # what stands in for folded layers is new
 
 
 def _fuse_children(module: nn.Module) -> None:

@@ -126,7 +126,7 @@ class FastViT(nn.Module):
             MobileOneBlock(stem_width, stem_width, 3, stride=2, groups=stem_width, fused=fused),
             MobileOneBlock(stem_width, stem_width, 1, fused=fused),
         )
-        rates = iter(torch.linspace(0, drop_path_rate, sum(variant.depths)).tolist())
+        rates = iter(torch.linspace(0, drop_path_rate, sum(variant.depths), device="cpu").tolist())
         self.stages = nn.Sequential(
             *(
                 Stage(variant, index, [next(rates) for _ in range(depth)], fused)

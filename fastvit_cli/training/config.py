@@ -55,6 +55,14 @@ class TrainConfig(ModelConfig):
     img_size: int = option(
         256, "Input side in pixels, best a multiple of 32.", panel=PANEL_DATA, minimum=32, default_text="256, demo 64"
     )
+    crop_pct: float | None = option(
+        None,
+        "Share of the resized image that the evaluation crop keeps.",
+        panel=PANEL_DATA,
+        minimum=0.1,
+        maximum=1.0,
+        default_text="the variant's, .90 or .95; demo 1.0",
+    )
     workers: int | None = option(
         None, "Processes that decode images; 0 decodes in this one.", panel=PANEL_DATA, minimum=0,
         default_text="cores - 1, at most 8",

@@ -35,6 +35,8 @@ def prepare_start(
     if loaded is not None:
         notes = (_copy_weights(network, loaded, class_names),)
     preprocessing = loaded.info.preprocessing if loaded else default_preprocessing(variant)
+    if config.crop_pct is not None:
+        preprocessing = replace(preprocessing, crop_pct=config.crop_pct)
     info = ModelInfo(
         variant=variant.name,
         form="unfused",

@@ -53,7 +53,9 @@ class Trainer:
         self.network = start.network.to(device)
         # With warm-up: an average of .9995 would still hold its random start after a short run.
         self.ema = ModelEmaV3(self.network, config.ema_decay, use_warmup=True) if config.ema_decay else None
-        self.optimizer = torch.optim.AdamW(parameter_groups(self.network, config.weight_decay), lr=config.lr)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups(self.network, config.weight_decay), lr=config.lr, fused=True
+        )
         steps = len(train_loader)
         self.schedule = CosineSchedule(
             peak=config.lr,

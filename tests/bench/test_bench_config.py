@@ -28,10 +28,10 @@ def test_defaults_are_what_bare_bench_means() -> None:
         ({"fuse": "branch"}, "'branch'", "branches"),
         ({"batch_size": 0}, "--batch-size is 0", "1 or more"),
         ({"iterations": -3}, "--iterations is -3", "1 or more"),
-        ({"min_seconds": -0.1}, "--min-seconds", "from 0"),
-        ({"min_seconds": float("nan")}, "--min-seconds", "from 0"),
+        ({"min_seconds": -0.1}, "--min-seconds", "0 to 3600"),
+        ({"min_seconds": float("nan")}, "--min-seconds", "0 to 3600"),
         ({"min_seconds": float("inf")}, "--min-seconds", "3600"),
-        ({"img_size": 31}, "31 px", "32"),
+        ({"img_size": 31}, "--img-size is 31", "32"),
     ],
 )
 def test_wrong_values_say_what_and_what_instead(wrong: dict[str, Any], message: str, hint: str) -> None:

@@ -21,7 +21,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "--variant", "sa42"], "no FastViT variant 'sa42'", "Did you mean 'sa24'?"),
         (["train", "--data", "nowhere"], "no data folder 'nowhere'", "--data"),
         (["train", "--epochs", "0"], "--epochs is 0", "1 or more"),
-        (["train", "--epochs", "many"], "many", "fastvit train --help"),
+        (["train", "--epochs", "many"], "valid integer", "fastvit train --help"),
         (["train", "--epohcs", "3"], "--epohcs", "fastvit train --help"),
         (["train", "--img-size", "16"], "--img-size is 16", "32 or more"),
         (["train", "--lr", "nan"], "--lr is nan", "0 or more"),

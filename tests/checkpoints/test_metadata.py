@@ -1,0 +1,136 @@
+"""Metadata as text: a round trip, and every way it can be wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fastvit_cli.checkpoints.files import write_safetensors
+from fastvit_cli.checkpoints.load import load_checkpoint
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.preprocessing import Preprocessing
+
+shares = st.floats(0.01, 1.0)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.builds(
+        ModelInfo,
+        variant=st.text(),
+        form=st.sampled_from(["unfused", "branches", "all"]),
+        num_classes=st.just(0),
+        preprocessing=st.builds(
+            Preprocessing,
+            img_size=st.integers(32, 4096),
+            crop_pct=shares,
+            interpolation=st.text(),
+            mean=st.tuples(shares, shares, shares),
+            std=st.tuples(shares, shares, shares),
+        ),
+        class_names=st.none() | st.lists(st.text()).map(tuple),
+        data=st.none() | st.text(),
+        epoch=st.none() | st.integers(0),
+        top1=st.none() | shares,
+        recipe=st.dictionaries(st.text(), json_values, max_size=3),
+        checksum=st.none() | st.text(),
+    )
+)
+def test_round_trip(info: ModelInfo) -> None:
+    assert ModelInfo.from_json(info.to_json()) == info
+
+
+def changed(info: ModelInfo, change: Callable[[dict[str, Any]], Any]) -> str:
+    fields = json.loads(info.to_json())
+    change(fields)
+    return json.dumps(fields)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"text"', "{}", '{"version": 1}'])
+def test_not_our_metadata(text: str) -> None:
+    with pytest.raises(FastViTError, match="cannot be read"):
+        ModelInfo.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda f: f.pop("variant"),
+        lambda f: f.pop("preprocessing"),
+        lambda f: f.update(preprocessing=[1, 2]),
+        lambda f: f["preprocessing"].update(img_size="big"),
+        lambda f: f["preprocessing"].update(mean=["a", "b", "c"]),
+        lambda f: f["preprocessing"].update(mean=0.5),
+        lambda f: f["preprocessing"].update(crop_pct=9.0),
+        lambda f: f.update(class_names=7),
+        lambda f: f.update(class_names=["one too few"]),
+        lambda f: f.update(unknown_field=1),
+    ],
+)
+def test_broken_fields(info: ModelInfo, change: Callable[[dict[str, Any]], Any]) -> None:
+    with pytest.raises(FastViTError):
+        ModelInfo.from_json(changed(info, change))
+
+
+def test_newer_version(info: ModelInfo) -> None:
+    """Even with fields that this program does not know, it is the version that the message names."""
+    for change in ({"version": 2}, {"version": 2, "quantisation": "int8"}):
+        with pytest.raises(FastViTError) as caught:
+            ModelInfo.from_json(changed(info, lambda fields, change=change: fields.update(change)))
+        assert "has version 2; this program knows version 1" in caught.value.message
+        assert "Upgrade" in caught.value.hint
+
+
+# --- metadata in a file ---------------------------------------------------------------------------
+
+
+def error_of(path: Path, tensors: dict[str, Tensor], metadata: str) -> FastViTError:
+    write_safetensors(path, tensors, {METADATA_KEY: metadata})
+    with pytest.raises(FastViTError) as caught:
+        load_checkpoint(path)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"variant": "sa12"}, {"form": "branches"}, {"num_classes": 9, "class_names": None}],
+    ids=["variant", "form", "num_classes"],
+)
+def test_metadata_of_another_network(
+    tensors: dict[str, Tensor], info: ModelInfo, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    error = error_of(tmp_path / "m.safetensors", tensors, replace(info, **change).to_json())
+    assert "The metadata of" in error.message
+    assert "fastvit_t8, timm names, unfused, 4 classes" in error.message
+
+
+def test_newer_version_in_a_file(tensors: dict[str, Tensor], info: ModelInfo, tmp_path: Path) -> None:
+    newer = changed(info, lambda fields: fields.update(version=2))
+    assert "version 2" in error_of(tmp_path / "m.safetensors", tensors, newer).message
+
+
+def test_without_a_checksum(tensors: dict[str, Tensor], info: ModelInfo, tmp_path: Path) -> None:
+    assert info.checksum is None
+    write_safetensors(tmp_path / "m.safetensors", tensors, {METADATA_KEY: info.to_json()})
+    assert load_checkpoint(tmp_path / "m.safetensors").info == info
+
+
+def test_metadata_of_another_program(tensors: dict[str, Tensor], tmp_path: Path) -> None:
+    write_safetensors(tmp_path / "m.safetensors", tensors, {"format": "pt"})
+    loaded = load_checkpoint(tmp_path / "m.safetensors")
+    assert loaded.info.class_names is None
+    assert loaded.info.preprocessing == Preprocessing()

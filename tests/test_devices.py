@@ -1,0 +1,137 @@
+"""Resolving --device, and the boundary to CUDA and MPS, which this machine need not have."""
+
+from __future__ import annotations
+
+import sys
+from unittest.mock import Mock
+
+import pytest
+import torch
+
+from fastvit_cli.devices import (
+    available_devices,
+    describe_device,
+    peak_memory_mb,
+    reset_peak_memory,
+    resolve_device,
+    synchronize,
+)
+from fastvit_cli.errors import FastViTError
+
+CPU, CUDA, MPS = torch.device("cpu"), torch.device("cuda:1"), torch.device("mps")
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, cuda: int = 0, mps: bool = False) -> None:
+    """Let torch report so many CUDA devices, and MPS."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "present"),
+    [
+        (0, False, ["cpu"]),
+        (2, False, ["cuda:0", "cuda:1", "cpu"]),
+        (0, True, ["mps", "cpu"]),
+        (1, True, ["cuda:0", "mps", "cpu"]),
+    ],
+)
+def test_available_devices(monkeypatch: pytest.MonkeyPatch, cuda: int, mps: bool, present: list[str]) -> None:
+    pretend(monkeypatch, cuda, mps)
+    assert available_devices() == present
+    assert resolve_device("auto") == torch.device(present[0])
+    for name in present:
+        assert resolve_device(name) == torch.device(name)
+
+
+def test_devices_behind_a_broken_driver_are_not_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count alone may be positive where CUDA cannot be used."""
+    pretend(monkeypatch, cuda=2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert available_devices() == ["cpu"]
+
+
+def test_spellings(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=2)
+    assert resolve_device("cuda") == torch.device("cuda:0")
+    assert resolve_device(" CPU ") == CPU
+    assert resolve_device("AUTO") == torch.device("cuda:0")
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:2", "mps", "gpu", "", "cuda:x", "tpu:0"])
+def test_absent_device_names_those_present(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pretend(monkeypatch)
+    with pytest.raises(FastViTError) as caught:
+        resolve_device(name)
+    assert caught.value.message == f"There is no device '{name}' on this machine."
+    assert caught.value.hint == "Pass --device with one of: cpu."
+
+
+def test_absent_cuda_index_names_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(monkeypatch, cuda=2)
+    with pytest.raises(FastViTError) as caught:
+        resolve_device("cuda:7")
+    assert "cuda:0, cuda:1, cpu" in caught.value.hint
+
+
+def test_synchronize_waits_for_the_right_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, mps = Mock(), Mock()
+    monkeypatch.setattr(torch.cuda, "synchronize", cuda)
+    monkeypatch.setattr(torch.mps, "synchronize", mps)
+    synchronize(CPU)
+    assert (cuda.call_count, mps.call_count) == (0, 0)
+    synchronize(CUDA)
+    cuda.assert_called_once_with(CUDA)
+    synchronize(MPS)
+    assert (cuda.call_count, mps.call_count) == (1, 1)
+
+
+def test_reset_peak_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = Mock()
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    for device in (CPU, MPS):
+        reset_peak_memory(device)
+    reset.assert_not_called()
+    reset_peak_memory(CUDA)
+    reset.assert_called_once_with(CUDA)
+
+
+def test_peak_memory_of_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: {CUDA: 3 * 2**20}[device])
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 5 * 2**20)
+    assert peak_memory_mb(CUDA) == 3.0
+    assert peak_memory_mb(MPS) == 5.0
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 2**10), ("darwin", 2**20)])
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_peak_memory_of_the_process_has_a_unit_for_each_system(
+    monkeypatch: pytest.MonkeyPatch, platform: str, unit: int
+) -> None:
+    """Linux counts KiB, macOS bytes."""
+    import resource
+
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(resource, "getrusage", lambda _: Mock(ru_maxrss=7 * unit))
+    assert peak_memory_mb(CPU) == 7.0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource module")
+def test_peak_memory_of_this_process() -> None:
+    block = torch.ones(64 * 2**18)  # 64 MiB
+    peak = peak_memory_mb(CPU)
+    assert peak is not None
+    assert block.numel() * 4 / 2**20 < peak < 2**20
+
+
+def test_peak_memory_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert peak_memory_mb(CPU) is None
+
+
+def test_descriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
+    assert describe_device(CUDA) == "cuda:1 (NVIDIA H100)"
+    assert describe_device(CPU) == f"cpu ({torch.get_num_threads()} threads)"
+    assert describe_device(MPS) == "mps"
