@@ -74,7 +74,7 @@ def _check_value(flag: str, value: Any, spec: OptionSpec) -> None:
     if spec.choices and value not in spec.choices:
         raise FastViTError(
             f"{flag} does not take '{value}'.",
-            f"{closest(str(value), spec.choices)}Pass {' or '.join(spec.choices)}.",
+            f"{closest(str(value), spec.choices)}Pass one of: {', '.join(spec.choices)}.",
         )
     # Written so that NaN is refused too.
     above = spec.minimum is None or value >= spec.minimum

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.options import PANEL_OUTPUT, ModelConfig, option, output_option
 
@@ -41,15 +41,13 @@ class ExportConfig(ModelConfig):
     force: bool = option(False, "Overwrite an existing output.", panel=PANEL_OUTPUT)
 
     def __post_init__(self) -> None:
-        _check_choice("--format", self.format, tuple(FORMATS))
+        super().__post_init__()
         target = FORMATS[self.format]
         if self.precision is not None and self.precision not in target.precisions:
             raise FastViTError(
                 f"{target.title} cannot be exported with --precision {self.precision}.",
                 f"Pass --precision with one of: {', '.join(target.precisions)}.",
             )
-        if self.batch_size < 1:
-            raise FastViTError(f"The batch size is {self.batch_size}.", "Pass --batch-size 1 or more.")
         if target.max_batch_size is not None and self.batch_size > target.max_batch_size:
             raise FastViTError(
                 f"A {target.title} image input takes one image at a time, not {self.batch_size}.",
@@ -80,19 +78,10 @@ class ReparamConfig(ModelConfig):
     force: bool = option(False, "Overwrite an existing output.", panel=PANEL_OUTPUT)
 
     def __post_init__(self) -> None:
-        _check_choice("--fuse", self.fuse, FUSIONS)
-        _check_choice("--layout", self.layout, LAYOUTS)
+        super().__post_init__()
         if self.fuse == "all" and self.layout != "native":
             owner = "timm" if self.layout == "timm" else "the reference program"
             raise FastViTError(
                 f"{owner[0].upper()}{owner[1:]} has no place for an all-fused model.",
                 "Leave out --fuse all, or pass --layout native.",
             )
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise FastViTError(
-            f"{name} '{value}' is none of the choices.",
-            f"{closest(value, choices)}Pass one of: {', '.join(choices)}.",
-        )

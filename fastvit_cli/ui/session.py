@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import math
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -181,4 +180,3 @@ def hide_library_noise() -> None:
     warnings.filterwarnings("ignore")
     for name in ("torch", "timm", "coremltools", "onnxscript", "onnx_ir", "matplotlib", "PIL", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("TORCH_LOGS", "-all")
