@@ -119,14 +119,19 @@ class ModelConfig(ComputeConfig):
         default_text="the newest run under runs/",
     )
     variant: str | None = option(
-        None, "FastViT variant: t8, t12, s12, sa12, sa24, sa36 or ma36.", panel=PANEL_MODEL, metavar="NAME"
+        None,
+        "FastViT variant: t8, t12, s12, sa12, sa24, sa36, ma36, mci0, mci1 or mci2.",
+        panel=PANEL_MODEL,
+        metavar="NAME",
     )
     pretrained: str | None = option(
         None,
-        "Published ImageNet weights of --variant: apple_dist_in1k (bare --pretrained) or apple_in1k.",
+        "Published weights of --variant: apple_dist_in1k (bare --pretrained) or apple_in1k from ImageNet; "
+        "apple_mclip for mci0 to mci2.",
         panel=PANEL_MODEL,
         metavar="TAG",
     )
+    ema: bool = option(True, "Take the averaged (EMA) weights where a file holds both kinds.", panel=PANEL_MODEL)
 
 
 def output_option(help: str, **spec: Any) -> Any:

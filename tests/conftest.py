@@ -11,15 +11,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 
 import pytest
-from helpers.golden import GoldenVariant
+from helpers.golden import GoldenVariant, facts
 from helpers.tiny_data import draw_tiny_data
 
-from fastvit_cli.models.variants import VARIANTS
 
-
-@pytest.fixture(scope="session", params=VARIANTS)
+@pytest.fixture(scope="session", params=facts()["state_dicts"])
 def golden(request: pytest.FixtureRequest) -> GoldenVariant:
-    """One variant after the other, as the reference program computes it.
+    """One of the seven variants of the reference program after the other, as it computes them.
 
     Of session scope, so that pytest runs all tests of one variant in a row and draws its weights once.
     """

@@ -22,7 +22,7 @@ class BenchConfig(ComputeConfig):
 
     variant: tuple[str, ...] = option(
         (),
-        "FastViT variant to time: t8, t12, s12, sa12, sa24, sa36 or ma36. Repeat to compare.",
+        "FastViT variant to time: t8, t12, s12, sa12, sa24, sa36, ma36, mci0, mci1 or mci2. Repeat to compare.",
         panel=PANEL_MODEL,
         metavar="NAME",
         default_text="t8 with random weights when there is no run either",
@@ -35,7 +35,8 @@ class BenchConfig(ComputeConfig):
     )
     pretrained: str | None = option(
         None,
-        "Published ImageNet weights of each --variant: apple_dist_in1k (bare --pretrained) or apple_in1k.",
+        "Published weights of each --variant: apple_dist_in1k (bare --pretrained) or apple_in1k from ImageNet; "
+        "apple_mclip for mci0 to mci2.",
         panel=PANEL_MODEL,
         metavar="TAG",
     )

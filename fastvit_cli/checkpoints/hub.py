@@ -10,6 +10,7 @@ from fastvit_cli.models.variants import VARIANTS, get_variant
 
 DEFAULT_TAG = "apple_dist_in1k"
 TAGS = (DEFAULT_TAG, "apple_in1k")
+MOBILECLIP_TAG = "apple_mclip"
 HUB_PREFIX = "hf-hub:"
 
 
@@ -34,9 +35,13 @@ def published_model(variant: str, tag: str) -> HubModel:
     Raises:
         FastViTError: unknown variant or tag.
     """
-    if tag not in TAGS:
-        raise FastViTError(f"There are no published weights tagged '{tag}'.", f"Pass one of: {', '.join(TAGS)}.")
-    return HubModel(f"fastvit_{get_variant(variant).name}.{tag}")
+    row = get_variant(variant)
+    tags = (MOBILECLIP_TAG,) if row.top1 is None else TAGS
+    if tag not in tags:
+        raise FastViTError(
+            f"There are no published weights of {row.name} tagged '{tag}'.", f"Pass one of: {', '.join(tags)}."
+        )
+    return HubModel(f"fastvit_{row.name}.{tag}")
 
 
 def load_hub(model: HubModel) -> LoadedModel:

@@ -10,8 +10,9 @@ _INNER_NAMES = (
     ("large_conv", "lkb_origin"),
     ("downsample.proj.0.reparam_conv", "downsample.proj.0.lkb_reparam"),
     ("pos_emb.pos_enc", "pos_emb.pe"),
-    ("se.fc1", "se.reduce"),
-    ("se.fc2", "se.expand"),
+    # Only here: the SE of MobileCLIP's down-sampling is timm's own and keeps its names.
+    ("final_conv.se.fc1", "final_conv.se.reduce"),
+    ("final_conv.se.fc2", "final_conv.se.expand"),
     ("mlp", "convffn"),
     ("layer_scale.gamma", "layer_scale"),
     ("layer_scale_1.gamma", "layer_scale_1"),

@@ -69,7 +69,14 @@ def to_reference(tensors: Mapping[str, Tensor], variant: Variant) -> dict[str, T
 
 
 def _to_native(tensors: Mapping[str, Tensor], attention: bool) -> dict[str, Tensor]:
-    return {reference_to_native(key, attention): value for key, value in tensors.items()}
+    native = {reference_to_native(key, attention): value for key, value in tensors.items()}
+    projection = native.get("head.fc.proj")
+    if projection is not None and projection.ndim == 2:
+        # MobileCLIP's `head.proj` is a bare matrix (in, out), where we have a linear layer.
+        del native["head.fc.proj"]
+        native["head.fc.weight"] = projection.T.contiguous()
+        native["head.fc.bias"] = projection.new_zeros(projection.shape[1])
+    return native
 
 
 def _detect_form(native: Mapping[str, Tensor]) -> Form:

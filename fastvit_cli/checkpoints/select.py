@@ -1,6 +1,6 @@
 """Which model is meant: a file, else published or random weights of a variant, else the newest run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastvit_cli.checkpoints.hub import HUB_PREFIX, HubModel, load_hub, published_model
@@ -23,12 +23,14 @@ class ModelSource:
 
     Attributes:
         reason: for the user to read.
+        prefer_ema: take the EMA weights where the file holds both.
     """
 
     reason: str
     path: Path | None = None
     hub: HubModel | None = None
     random_variant: str | None = None
+    prefer_ema: bool = True
 
     @property
     def name(self) -> str:
@@ -48,6 +50,11 @@ def select_source(config: ModelConfig, *, random_allowed: bool, use_newest_run: 
     Raises:
         FastViTError: nothing that can be meant; names the three ways.
     """
+    source = _select(config, random_allowed, use_newest_run)
+    return replace(source, prefer_ema=config.ema)
+
+
+def _select(config: ModelConfig, random_allowed: bool, use_newest_run: bool) -> ModelSource:
     if config.ckpt is not None:
         if config.pretrained is not None:
             raise FastViTError("Both --ckpt and --pretrained name weights.", "Pass one of them.")
@@ -104,29 +111,29 @@ def checkpoint_of_run(folder: Path) -> Path:
     raise FastViTError(f"'{folder}' is no run folder: it has neither {BEST} nor {LAST}.", _THREE_WAYS)
 
 
-def load_source(source: ModelSource, num_classes: int = 1000) -> LoadedModel:
+def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedModel:
     """Load weights from a file or the hub, or draw random ones.
 
     Args:
-        num_classes: classes of a random model.
+        num_classes: classes of a random model; None for those of the published head.
 
     Raises:
         FastViTError: whatever is wrong with the file.
     """
     if source.path is not None:
-        return load_checkpoint(source.path)
+        return load_checkpoint(source.path, source.prefer_ema)
     if source.hub is not None:
         return load_hub(source.hub)
     assert source.random_variant is not None
     return random_model(source.random_variant, num_classes)
 
 
-def random_model(variant: str, num_classes: int) -> LoadedModel:
+def random_model(variant: str, num_classes: int | None) -> LoadedModel:
     """A network with random weights, with the published preprocessing of its variant."""
     from fastvit_cli.checkpoints.layouts import Layout
     from fastvit_cli.checkpoints.metadata import ModelInfo
 
     row = get_variant(variant)
     network = create_model(variant, num_classes=num_classes).eval()
-    info = ModelInfo(row.name, "unfused", num_classes, default_preprocessing(row))
-    return LoadedModel(network, info, Layout("native", "unfused", row, num_classes), path=None)
+    info = ModelInfo(row.name, "unfused", network.num_classes, default_preprocessing(row))
+    return LoadedModel(network, info, Layout("native", "unfused", row, network.num_classes), path=None)

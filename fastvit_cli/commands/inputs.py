@@ -65,19 +65,26 @@ def announced_data(data: str | None, from_checkpoint: str | None, session: Sessi
     return choice
 
 
-def some_real_images(
-    trained_on: str | None, preprocessing: "Preprocessing", session: Session, count: int = 16
-) -> "Tensor":
-    """Images for a check, uint8 (count, 3, H, W): of what the model was trained on, else the demo's."""
-    from pathlib import Path
+def real_images(data: str, preprocessing: "Preprocessing", session: Session, count: int = 16) -> "Tensor":
+    """Validation images of a data set for a check, uint8 (at most count, 3, H, W).
 
+    Raises:
+        FastViTError: the folder is not there or no data set.
+    """
     from fastvit_cli.data.loader import load_some_images
-    from fastvit_cli.data.sources import DEMO, open_split
+    from fastvit_cli.data.sources import open_split
+
+    return load_some_images(open_split(announced_data(data, None, session).root, "val"), preprocessing, count)
+
+
+def some_real_images(trained_on: str | None, preprocessing: "Preprocessing", session: Session) -> "Tensor":
+    """The same of what the model was trained on, while that is still there, else of the demo."""
+    from fastvit_cli.data.sources import DEMO
     from fastvit_cli.errors import FastViTError
 
-    name = trained_on if trained_on is not None and Path(trained_on).is_dir() else DEMO
-    data = announced_data(name, None, session)
-    try:
-        return load_some_images(open_split(data.root, "val"), preprocessing, count)
-    except FastViTError:  # the folder is no data set any more: the check does not depend on which images
-        return load_some_images(open_split(announced_data(DEMO, None, session).root, "val"), preprocessing, count)
+    if trained_on is not None:
+        try:
+            return real_images(trained_on, preprocessing, session)
+        except FastViTError as error:  # the check does not depend on which images they are
+            session.note(f"{error.message} The demo images take their place.")
+    return real_images(DEMO, preprocessing, session)

@@ -1,6 +1,6 @@
 """`fastvit reparam`."""
 
-from fastvit_cli.commands.inputs import announced_model
+from fastvit_cli.commands.inputs import announced_model, real_images
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
 from fastvit_cli.exporters.config import ReparamConfig
 from fastvit_cli.ui.session import Session
@@ -9,7 +9,8 @@ from fastvit_cli.ui.session import Session
 def reparam(config: ReparamConfig, session: Session) -> int:
     """Fuse the training-time branches into single convolutions, and prove that nothing changed.
 
-    The proof compares the fusion in float64, and the written file, opened again, with the original in float32.
+    The proof compares the fusion in float64, block by block, and the written file, opened again, with the original
+    in float32. --layout renames the weights for timm or for the reference program.
 
     Example: [cyan]fastvit reparam --ckpt best.safetensors[/]
     """
@@ -17,7 +18,8 @@ def reparam(config: ReparamConfig, session: Session) -> int:
     from fastvit_cli.ui.views import reparam_view
 
     loaded = announced_model(config, session, random_allowed=False)
+    images = None if config.data is None else real_images(config.data, loaded.info.preprocessing, session)
     with session.bar("Fusing") as bar:
-        result = fuse_and_prove(config, loaded, lambda step: bar.describe(step.title))
+        result = fuse_and_prove(config, loaded, images, lambda step: bar.describe(step.title))
     session.finish(result, reparam_view(result))
     return EXIT_DONE if result.passed else EXIT_FAILED

@@ -53,7 +53,7 @@ def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedM
         return None
     from fastvit_cli.checkpoints.select import load_source, select_source
 
-    names = {key: wanted[key] for key in ("ckpt", "variant", "pretrained") if key in wanted}
+    names = {key: wanted[key] for key in ("ckpt", "variant", "pretrained", "ema") if key in wanted}
     source = select_source(ModelConfig(**names), random_allowed=False)
     with session.bar("Loading the weights to start from"):
         return load_source(source)

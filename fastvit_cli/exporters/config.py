@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.formats import FORMATS
-from fastvit_cli.options import PANEL_OUTPUT, ModelConfig, option, output_option
+from fastvit_cli.options import PANEL_DATA, PANEL_OUTPUT, ModelConfig, option, output_option
 
 LAYOUTS = ("native", "timm", "reference")
 FUSIONS = ("branches", "all")
@@ -71,6 +71,13 @@ class ReparamConfig(ModelConfig):
     )
     layout: str = option(
         "native", "Key names to write: native (which are timm's), timm or reference.", choices=LAYOUTS
+    )
+    data: str | None = option(
+        None,
+        "Folder whose val/ images join the random ones in the proof, or demo.",
+        panel=PANEL_DATA,
+        metavar="FOLDER",
+        default_text="random images only",
     )
     output: str | None = output_option(
         "File to write.", default_text="<name>_fused.safetensors beside the weights file"

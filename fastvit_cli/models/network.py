@@ -4,6 +4,7 @@ Attribute names are timm's, so that a state dict of one loads into the other.
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -63,15 +64,22 @@ class AttentionBlock(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Halves the map between stages: 7x7 depthwise large-kernel convolution, then a 1x1 MobileOne block.
+    """Halves the map before stage `index`: 7x7 depthwise large-kernel convolution, then a 1x1 MobileOne block.
 
     (B, in, H, W) to (B, out, H / 2, W / 2).
     """
 
-    def __init__(self, in_channels: int, out_channels: int, fused: bool) -> None:
+    def __init__(self, variant: Variant, index: int, fused: bool) -> None:
         super().__init__()
+        in_channels, out_channels = variant.widths[index - 1], variant.widths[index]
         self.proj = nn.Sequential(
-            LargeKernelConv(in_channels, out_channels, fused=fused),
+            LargeKernelConv(
+                in_channels,
+                out_channels,
+                use_se=index in variant.se_stages,
+                activation=variant.large_kernel_act,
+                fused=fused,
+            ),
             MobileOneBlock(out_channels, out_channels, kernel_size=1, fused=fused),
         )
 
@@ -87,7 +95,7 @@ class Stage(nn.Module):
         super().__init__()
         width = variant.widths[index]
         attention = variant.attention and index == len(variant.widths) - 1
-        self.downsample = PatchEmbedding(variant.widths[index - 1], width, fused) if index else nn.Identity()
+        self.downsample = PatchEmbedding(variant, index, fused) if index else nn.Identity()
         self.pos_emb = ConditionalPositionalEncoding(width, fused=fused) if attention else nn.Identity()
         self.blocks = nn.Sequential(
             *(
@@ -99,6 +107,35 @@ class Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.blocks(self.pos_emb(self.downsample(x)))
         return out
+
+
+def _stem(variant: Variant, fused: bool) -> nn.Sequential:
+    """(B, 3, H, W) to (B, first width, H / 4, W / 4)."""
+    width = variant.widths[0]
+    return nn.Sequential(
+        MobileOneBlock(3, width, 3, stride=2, fused=fused),
+        MobileOneBlock(width, width, 3, stride=2, groups=width, fused=fused),
+        MobileOneBlock(width, width, 1, fused=fused),
+    )
+
+
+def _stages(variant: Variant, count: int, drop_path_rate: float, fused: bool) -> nn.Sequential:
+    """The first `count` stages, with the drop-path rates that they have in the whole network."""
+    rates = iter(torch.linspace(0, drop_path_rate, sum(variant.depths), device="cpu").tolist())
+    return nn.Sequential(
+        *(
+            Stage(variant, index, [next(rates) for _ in range(depth)], fused)
+            for index, depth in enumerate(variant.depths[:count])
+        )
+    )
+
+
+def _init_linears(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 class FastViT(nn.Module):
@@ -120,19 +157,8 @@ class FastViT(nn.Module):
         super().__init__()
         self.variant = variant
         self.num_classes = num_classes
-        stem_width = variant.widths[0]
-        self.stem = nn.Sequential(
-            MobileOneBlock(3, stem_width, 3, stride=2, fused=fused),
-            MobileOneBlock(stem_width, stem_width, 3, stride=2, groups=stem_width, fused=fused),
-            MobileOneBlock(stem_width, stem_width, 1, fused=fused),
-        )
-        rates = iter(torch.linspace(0, drop_path_rate, sum(variant.depths), device="cpu").tolist())
-        self.stages = nn.Sequential(
-            *(
-                Stage(variant, index, [next(rates) for _ in range(depth)], fused)
-                for index, depth in enumerate(variant.depths)
-            )
-        )
+        self.stem = _stem(variant, fused)
+        self.stages = _stages(variant, len(variant.depths), drop_path_rate, fused)
         self.final_conv = MobileOneBlock(
             variant.widths[-1],
             variant.embedding_dim,
@@ -147,11 +173,7 @@ class FastViT(nn.Module):
                 fc=nn.Linear(variant.embedding_dim, num_classes) if num_classes else nn.Identity(),
             )
         )
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        _init_linears(self)
 
     @property
     def form(self) -> Form:
@@ -164,3 +186,46 @@ class FastViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.final_conv(self.stages(self.stem(x))))
         return out
+
+
+class FastViTFeatures(nn.Module):
+    """FastViT as the backbone of a detector or a segmenter.
+
+    Normalised images (B, 3, H, W) to a list of maps, one a chosen stage: (B, channels[i], H / strides[i],
+    W / strides[i]), rounded up. There is neither a final convolution nor a head, nor any stage after the last one
+    chosen; what there is has the names it has in a `FastViT`, so that weights come from one of the same form by
+
+        wanted = features.state_dict().keys()
+        features.load_state_dict({key: value for key, value in model.state_dict().items() if key in wanted})
+
+    Args:
+        variant: row of the family table.
+        out_indices: stages (0 to 3) whose maps are returned, in ascending order.
+        drop_path_rate: as in `FastViT`, over all blocks of the variant, left out or not.
+        fused: build the single-convolution form instead of the branches.
+
+    Attributes:
+        channels: of each returned map.
+        strides: of each returned map, in pixels of the image.
+    """
+
+    def __init__(
+        self, variant: Variant, out_indices: Sequence[int], drop_path_rate: float = 0.0, fused: bool = False
+    ) -> None:
+        super().__init__()
+        self.variant = variant
+        self.out_indices = tuple(out_indices)
+        self.channels = tuple(variant.widths[index] for index in self.out_indices)
+        self.strides = tuple(4 * 2**index for index in self.out_indices)
+        self.stem = _stem(variant, fused)
+        self.stages = _stages(variant, self.out_indices[-1] + 1, drop_path_rate, fused)
+        _init_linears(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        maps = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in self.out_indices:
+                maps.append(x)
+        return maps

@@ -41,4 +41,4 @@ class Preprocessing:
 
 def default_preprocessing(variant: Variant, img_size: int | None = None) -> Preprocessing:
     """The published evaluation settings of a variant."""
-    return Preprocessing(crop_pct=variant.crop_pct).at_size(img_size)
+    return Preprocessing(crop_pct=variant.crop_pct, mean=variant.mean, std=variant.std).at_size(img_size)

@@ -13,6 +13,8 @@ DEFAULT_IMAGE_SIZE = 256
 class Variant:
     """One row of the family (FastViT paper, table 1 and section 3; reference file models/fastvit.py).
 
+    The mci rows are the image encoders of MobileCLIP (arXiv 2311.17049; its file models/mci.py).
+
     Attributes:
         depths: blocks in each of the four stages.
         widths: channels of each stage.
@@ -20,13 +22,17 @@ class Variant:
         attention: whether stage 4 mixes tokens by self-attention (else RepMixer everywhere).
         layer_scale_init: value every layer scale starts from.
         crop_pct: share of the resized image kept by the evaluation crop.
-        params: trainable parameters with 1000 classes.
+        params: trainable parameters with the published head.
         params_fused: the same after the branches are fused.
-        top1: published ImageNet-1k top-1 in percent, trained on labels alone.
+        top1: published ImageNet-1k top-1 in percent, trained on labels alone; None where nothing was trained so.
         top1_distilled: the same, trained from a RegNetY-160 teacher.
         drop_path: published drop-path rate for label training.
         drop_path_distilled: the same for distillation.
         latency_ms: published latency on an iPhone 12 Pro, in milliseconds.
+        num_classes: outputs of the published head: ImageNet's classes, or MobileCLIP's projection.
+        se_stages: stages (0 to 3) whose down-sampling has a squeeze-and-excite.
+        large_kernel_act: whether a GELU follows the large-kernel convolution of the down-sampling.
+        mean, std: per channel, RGB, of pixel values in 0..1, as published weights expect them.
     """
 
     name: str
@@ -38,16 +44,43 @@ class Variant:
     crop_pct: float
     params: int
     params_fused: int
-    top1: float
-    top1_distilled: float
-    drop_path: float
-    drop_path_distilled: float
-    latency_ms: float
+    top1: float | None = None
+    top1_distilled: float | None = None
+    drop_path: float | None = None
+    drop_path_distilled: float | None = None
+    latency_ms: float | None = None
+    num_classes: int = 1000
+    se_stages: tuple[int, ...] = ()
+    large_kernel_act: bool = False
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
 
     @property
     def embedding_dim(self) -> int:
         """Channels of the pooled embedding, which is what the classifier reads."""
         return 2 * self.widths[-1]
+
+
+def _mobileclip(
+    name: str, depths: tuple[int, int, int, int], widths: tuple[int, int, int, int], params: int, params_fused: int
+) -> Variant:
+    """An image encoder of MobileCLIP; they share all but their size, and were never trained on ImageNet labels."""
+    return Variant(
+        name,
+        depths,
+        widths,
+        mlp_ratio=3,
+        attention=True,
+        layer_scale_init=1e-5,
+        crop_pct=0.95,
+        params=params,
+        params_fused=params_fused,
+        num_classes=512,
+        se_stages=(2, 3),
+        large_kernel_act=True,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+    )
 
 
 def _table(*rows: Variant) -> dict[str, Variant]:
@@ -63,6 +96,9 @@ VARIANTS = _table(
     Variant("sa24", (4, 4, 12, 4), (64, 128, 256, 512), 4, True,  1e-5, .90, 21_554_216, 21_501_288, 82.7, 83.4, .10, .05, 2.6),
     Variant("sa36", (6, 6, 18, 6), (64, 128, 256, 512), 4, True,  1e-6, .95, 31_527_464, 31_457_256, 83.6, 84.2, .20, .10, 3.5),
     Variant("ma36", (6, 6, 18, 6), (76, 152, 304, 608), 4, True,  1e-6, .95, 44_068_004, 43_984_632, 83.9, 84.6, .35, .20, 4.6),
+    _mobileclip("mci0", (2, 6, 10, 2),  (64, 128, 256, 512), 11_406_976, 11_357_504),
+    _mobileclip("mci1", (4, 12, 20, 4), (64, 128, 256, 512), 21_541_632, 21_461_056),
+    _mobileclip("mci2", (4, 12, 24, 4), (80, 160, 320, 640), 35_815_232, 35_702_992),
 )
 # fmt: on
 

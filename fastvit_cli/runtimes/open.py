@@ -8,11 +8,12 @@ from fastvit_cli.checkpoints.select import ModelSource, load_source
 from fastvit_cli.runtimes.base import Runtime
 
 
-def open_runtime(path: Path, device: torch.device) -> Runtime:
+def open_runtime(path: Path, device: torch.device, prefer_ema: bool = True) -> Runtime:
     """Open weights with PyTorch, `.onnx` with ONNX Runtime, `.mlpackage` with the emulator.
 
     Args:
         device: where to compute; ONNX Runtime falls back to the CPU, and the emulator always uses it.
+        prefer_ema: take the EMA weights where a weights file holds both.
 
     Raises:
         FastViTError: no such file, or not a FastViT.
@@ -28,7 +29,7 @@ def open_runtime(path: Path, device: torch.device) -> Runtime:
     from fastvit_cli.checkpoints.load import load_checkpoint
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
-    loaded = load_checkpoint(path)
+    loaded = load_checkpoint(path, prefer_ema)
     return TorchRuntime(loaded.network, loaded.info, device)
 
 
@@ -41,6 +42,6 @@ def open_source(source: ModelSource, device: torch.device) -> Runtime:
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
     if source.path is not None:
-        return open_runtime(source.path, device)
+        return open_runtime(source.path, device, source.prefer_ema)
     loaded = load_source(source)
     return TorchRuntime(loaded.network, loaded.info, device)

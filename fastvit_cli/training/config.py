@@ -25,7 +25,10 @@ class TrainConfig(ModelConfig):
     """See the help texts. A `config.yaml` of a run folder holds the same names."""
 
     variant: str = option(
-        "t8", "FastViT variant: t8, t12, s12, sa12, sa24, sa36 or ma36.", panel=PANEL_MODEL, metavar="NAME"
+        "t8",
+        "FastViT variant: t8, t12, s12, sa12, sa24, sa36, ma36, mci0, mci1 or mci2.",
+        panel=PANEL_MODEL,
+        metavar="NAME",
     )
     ckpt: str | None = option(
         None,
@@ -89,6 +92,11 @@ class TrainConfig(ModelConfig):
         0.9995, "Moving average of the weights, with warm-up; 0 for none.", panel=PANEL_TRAINING, minimum=0.0,
         maximum=0.99999, default_text=_RECIPE_DEFAULT,
     )  # fmt: skip
+    freeze_backbone: bool = option(
+        False,
+        "Train the classifier alone; the only way to train from a fused file.",
+        panel=PANEL_TRAINING,
+    )
     amp: bool = option(False, "Compute in bfloat16 where it is safe.", panel=PANEL_TRAINING)
     min_scale: float = option(
         0.08, "Smallest share of the area a random crop keeps.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0,

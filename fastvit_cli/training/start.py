@@ -6,6 +6,7 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
+from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
@@ -27,10 +28,11 @@ def prepare_start(
     """Build the network for these classes; weights come from `loaded` where they fit.
 
     Raises:
-        FastViTError: `loaded` is fused, or of another variant than the configuration names.
+        FastViTError: `loaded` is of another variant than the configuration names, or fused while the whole network
+            is to be trained.
     """
     variant = get_variant(config.variant)
-    network = create_model(variant.name, num_classes=len(class_names), drop_path_rate=config.drop_path)
+    network = _blank_network(config, loaded, len(class_names))
     notes: tuple[str, ...] = ()
     if loaded is not None:
         notes = (_copy_weights(network, loaded, class_names),)
@@ -39,7 +41,7 @@ def prepare_start(
         preprocessing = replace(preprocessing, crop_pct=config.crop_pct)
     info = ModelInfo(
         variant=variant.name,
-        form="unfused",
+        form=network.form,
         num_classes=len(class_names),
         preprocessing=preprocessing.at_size(config.img_size),
         class_names=class_names,
@@ -49,17 +51,35 @@ def prepare_start(
     return Start(network, info, notes)
 
 
+def _blank_network(config: TrainConfig, loaded: LoadedModel | None, num_classes: int) -> FastViT:
+    """A network of the form to train: unfused, or with a frozen backbone the form that `loaded` has."""
+    form = "unfused" if loaded is None else loaded.info.form
+    if form != "unfused" and not config.freeze_backbone:
+        raise FastViTError(
+            f"{_where(loaded)} is fused: its branches are gone, and training needs them.",
+            "Pass the checkpoint it was fused from, or --freeze-backbone to train a classifier on it.",
+        )
+    network = create_model(
+        config.variant, num_classes=num_classes, drop_path_rate=config.drop_path, fused=form != "unfused"
+    )
+    if form == "all":
+        network = fuse_all(network)
+    if config.freeze_backbone:
+        network.requires_grad_(False)
+        network.head.requires_grad_(True)
+    return network
+
+
+def _where(loaded: LoadedModel | None) -> str:
+    return f"'{loaded.path}'" if loaded is not None and loaded.path is not None else "The published model"
+
+
 def _copy_weights(network: FastViT, loaded: LoadedModel, class_names: tuple[str, ...]) -> str:
     """Load the weights, the head only when it is for the same classes; says what was done."""
-    where = loaded.path or "the published weights"
-    if loaded.info.form != "unfused":
-        raise FastViTError(
-            f"'{where}' is fused: its branches are gone, and training needs them.",
-            "Pass the checkpoint that it was fused from.",
-        )
+    where = _where(loaded)
     if loaded.info.variant != network.variant.name:
         raise FastViTError(
-            f"'{where}' is a fastvit_{loaded.info.variant}, not a fastvit_{network.variant.name}.",
+            f"{where} is a fastvit_{loaded.info.variant}, not a fastvit_{network.variant.name}.",
             f"Leave --variant out, or pass --variant {loaded.info.variant}.",
         )
     tensors = loaded.network.state_dict()
@@ -72,5 +92,7 @@ def _copy_weights(network: FastViT, loaded: LoadedModel, class_names: tuple[str,
     head = (
         "its head is kept" if same_head
         else f"a new head for {network.num_classes} classes replaces its {loaded.info.num_classes}"
+        if loaded.info.num_classes
+        else f"it has no head and gets one for {network.num_classes} classes"
     )  # fmt: skip
     return f"Starts from {where}; {head}."

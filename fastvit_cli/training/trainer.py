@@ -115,7 +115,8 @@ class Trainer:
 
     def _steps(self, epoch: int) -> Iterator[StepDone]:
         """Train one epoch; yields the running means now and then, and after the last step."""
-        self.network.train()
+        # A frozen backbone stays as it is: its BatchNorms do not learn from the new images either.
+        self.network.train(not self.config.freeze_backbone)
         steps, batch_size = len(self.train_loader), self.config.batch_size
         sums = torch.zeros(2, device=self.device)  # of the loss and of the hits since the last report
         loss_sum = hit_sum = 0.0

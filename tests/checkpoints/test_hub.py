@@ -8,15 +8,18 @@ import pytest
 import timm
 import torch
 
-from fastvit_cli.checkpoints.hub import DEFAULT_TAG, TAGS, HubModel, load_hub, published_model
+from fastvit_cli.checkpoints.hub import DEFAULT_TAG, MOBILECLIP_TAG, TAGS, HubModel, load_hub, published_model
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import VARIANTS
 
 real_create_model = timm.create_model
 
 
-@pytest.mark.parametrize("tag", TAGS)
-@pytest.mark.parametrize("variant", VARIANTS)
+PUBLISHED = [(name, tag) for name in VARIANTS for tag in ([MOBILECLIP_TAG] if name.startswith("mci") else TAGS)]
+
+
+@pytest.mark.parametrize(("variant", "tag"), PUBLISHED)
 def test_timm_knows_every_published_model(variant: str, tag: str) -> None:
     name = published_model(variant, tag).timm_name
     assert name == f"fastvit_{variant}.{tag}"
@@ -26,6 +29,7 @@ def test_timm_knows_every_published_model(variant: str, tag: str) -> None:
 def test_published_top1() -> None:
     assert published_model("t8", DEFAULT_TAG).published_top1 == 77.2
     assert published_model("fastvit_t8", "apple_in1k").published_top1 == 76.2
+    assert published_model("mci0", MOBILECLIP_TAG).published_top1 is None
     for unknown in ("hf-hub:someone/fastvit_t8.apple_in1k", "fastvit_t8", "fastvit_t8.mine", "resnet50.a1_in1k"):
         assert HubModel(unknown).published_top1 is None
 
@@ -34,6 +38,9 @@ def test_unknown_tag_or_variant() -> None:
     with pytest.raises(FastViTError, match="tagged 'in22k'") as caught:
         published_model("t8", "in22k")
     assert all(tag in caught.value.hint for tag in TAGS)
+    with pytest.raises(FastViTError, match=f"weights of mci1 tagged '{DEFAULT_TAG}'") as caught:
+        published_model("mci1", DEFAULT_TAG)
+    assert caught.value.hint == f"Pass one of: {MOBILECLIP_TAG}."
     with pytest.raises(FastViTError, match="no FastViT variant 't9'"):
         published_model("t9", DEFAULT_TAG)
 
@@ -69,6 +76,12 @@ def test_download(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_crop_is_the_references_where_timm_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     offline(monkeypatch, "fastvit_sa36.apple_dist_in1k")
     assert load_hub(published_model("sa36", DEFAULT_TAG)).info.preprocessing.crop_pct == 0.95
+
+
+def test_preprocessing_of_mobileclip(monkeypatch: pytest.MonkeyPatch) -> None:
+    offline(monkeypatch, "fastvit_mci0.apple_mclip")
+    loaded = load_hub(published_model("mci0", MOBILECLIP_TAG))
+    assert loaded.info.preprocessing == default_preprocessing(VARIANTS["mci0"])
 
 
 def test_something_else_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from fastvit_cli.checkpoints.keymaps import native_to_reference, reference_to_na
         ("stages.3.pos_emb.reparam_conv.bias", "network.6.reparam_conv.bias", True),
         ("stages.3.blocks.0.layer_scale_2.gamma", "network.7.0.layer_scale_2", True),
         ("final_conv.se.fc2.bias", "conv_exp.se.expand.bias", False),
+        ("stages.2.downsample.proj.0.se.fc1.weight", "network.3.proj.0.se.fc1.weight", True),
         ("head.fc.weight", "head.weight", False),
     ],
 )

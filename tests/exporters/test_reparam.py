@@ -41,14 +41,14 @@ def _assert_same_metadata(path: Path, source: LoadedModel, form: str) -> None:
 def test_branches(name: str, request: pytest.FixtureRequest) -> None:
     model: LoadedModel = request.getfixturevalue(name)
     steps: list[Step] = []
-    result = reparam(ReparamConfig(), model, steps.append)
+    result = reparam(ReparamConfig(), model, on_event=steps.append)
     assert model.path is not None
     output = model.path.with_name("best_fused.safetensors")
     assert result.output == str(output)
     assert result.passed
     assert result.max_abs_error > 0
-    assert 0 < result.relative_error < 1e-5
-    assert result.fusion_error_float64 < 1e-12
+    assert 0 < result.proof.relative_error < 1e-5
+    assert result.proof.fusion_error_float64 < 1e-12
     assert result.size_before == model.path.stat().st_size
     assert result.size_after == output.stat().st_size < model.path.stat().st_size
     head = (1000 - 5) * (model.network.head.fc.in_features + 1)
@@ -77,7 +77,7 @@ def test_all(attention: LoadedModel, tmp_path: Path) -> None:
     output = tmp_path / "all.safetensors"
     result = reparam(ReparamConfig(fuse="all", output=str(output)), attention)
     assert result.passed
-    assert result.fusion_error_float64 < 1e-12
+    assert result.proof.fusion_error_float64 < 1e-12
     assert result.params_after < attention.layout.variant.params_fused
     assert load_checkpoint(output).network.form == "all"
     _assert_same_metadata(output, attention, "all")
@@ -129,8 +129,8 @@ def test_a_wrong_file_fails_the_proof(small: LoadedModel, tmp_path: Path, monkey
     monkeypatch.setattr(reparam_module, "save_checkpoint", save_wrongly)
     result = reparam(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
     assert not result.passed
-    assert result.fusion_error_float64 < 1e-12, "the fusion was right; the file was not"
-    assert result.relative_error > 1e-5
+    assert result.proof.fusion_error_float64 < 1e-12, "the fusion was right; the file was not"
+    assert result.proof.relative_error > 1e-5
 
 
 def test_a_wrong_fusion_fails_the_proof(small: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,5 +145,5 @@ def test_a_wrong_fusion_fails_the_proof(small: LoadedModel, tmp_path: Path, monk
     right = reparam_module.reparameterize
     monkeypatch.setattr(reparam_module, "reparameterize", fuse_wrongly)
     result = reparam(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
-    assert (result.passed, result.relative_error < 1e-5) == (False, True)
-    assert result.fusion_error_float64 > 1e-10
+    assert (result.passed, result.proof.relative_error < 1e-5) == (False, True)
+    assert result.proof.fusion_error_float64 > 1e-10

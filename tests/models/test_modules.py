@@ -38,6 +38,7 @@ BLOCKS: dict[str, Callable[[], ReparamConv]] = {
     ),
     "large kernel, stride 2": lambda: LargeKernelConv(16, 32),
     "large kernel, other sizes": lambda: LargeKernelConv(8, 8, kernel_size=9, small_kernel_size=5, stride=1),
+    "large kernel with SE and GELU": lambda: LargeKernelConv(16, 32, use_se=True, activation=True),
     "repmixer": lambda: RepMixer(16),
     "repmixer, 7x7": lambda: RepMixer(16, kernel_size=7),
     "positional encoding": lambda: ConditionalPositionalEncoding(16),
@@ -95,7 +96,7 @@ def test_built_fused_as_fused_later(name: str) -> None:
         use_se = isinstance(later.se, SqueezeExcite)
         direct: ReparamConv = MobileOneBlock(**settings, groups=later.groups, use_se=use_se, fused=True)
     elif isinstance(later, LargeKernelConv):
-        direct = LargeKernelConv(**settings, fused=True)
+        direct = LargeKernelConv(**settings, use_se=isinstance(later.se, SqueezeExcite), fused=True)
     else:
         direct = type(later)(later.in_channels, later.kernel_size, fused=True)
     shapes = {key: value.shape for key, value in later.state_dict().items()}
@@ -193,6 +194,14 @@ def test_large_kernel_formula_has_no_activation() -> None:
     expected = branch(x, block.large_conv, stride=2, groups=8) + branch(x, block.small_conv, stride=2, groups=8)
     torch.testing.assert_close(block(x), expected)
     assert (expected < -1).any(), "a GELU would have cut these off"
+
+
+@torch.no_grad()
+def test_large_kernel_formula_of_mobileclip() -> None:
+    block, x = randomized(LargeKernelConv(8, 16, use_se=True, activation=True)), images(2, 8, 10, 9)
+    total = branch(x, block.large_conv, stride=2, groups=8) + branch(x, block.small_conv, stride=2, groups=8)
+    torch.testing.assert_close(block(x), F.gelu(block.se(total)))
+    assert block.se.fc1.out_channels == 4, "a quarter of the channels"
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch import nn
 
 from fastvit_cli import create_model
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.models.modules import Attention, ConvFFN, ConvNorm, DropPath, LayerScale, RepMixer
+from fastvit_cli.models.modules import Attention, ConvFFN, ConvNorm, DropPath, LayerScale, RepMixer, SqueezeExcite
 from fastvit_cli.models.network import AttentionBlock, FastViT, RepMixerBlock
 from fastvit_cli.models.variants import VARIANTS, get_variant
 
@@ -62,6 +62,8 @@ def test_stages(name: str) -> None:
         assert len(stage.blocks) == variant.depths[index]
         assert all(isinstance(block, AttentionBlock if attention else RepMixerBlock) for block in stage.blocks)
         assert isinstance(stage.downsample, nn.Identity) == (index == 0)
+        has_se = any(isinstance(module, SqueezeExcite) for module in stage.modules())
+        assert has_se == (name.startswith("mci") and index >= 2)
         assert isinstance(stage.pos_emb, nn.Identity) != attention
     heads = {module.num_heads for module in network.modules() if isinstance(module, Attention)}
     assert heads == ({variant.widths[-1] // 32} if variant.attention else set())

@@ -11,9 +11,11 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing, default_preprocessing
 from fastvit_cli.models.variants import VARIANTS, Variant, get_variant
 
+PUBLISHED = [VARIANTS[name] for name in facts()["state_dicts"]]  # those of the FastViT paper
 
-def test_the_family_is_the_references() -> None:
-    assert list(VARIANTS) == list(facts()["state_dicts"])
+
+def test_the_family_is_the_references_and_mobileclips() -> None:
+    assert list(VARIANTS) == [*facts()["state_dicts"], "mci0", "mci1", "mci2"]
 
 
 @pytest.mark.parametrize("name", ["sa24", "fastvit_sa24", "fastvit-sa24", "SA24", " FastViT_SA24 "])
@@ -39,7 +41,7 @@ def test_a_name_like_none_of_them_suggests_none(name: str) -> None:
     assert "Did you mean" not in caught.value.hint
 
 
-@pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
+@pytest.mark.parametrize("variant", PUBLISHED, ids=lambda variant: variant.name)
 def test_rows_are_plausible(variant: Variant) -> None:
     """Typing slips that would show in no computation: each relation holds in the published tables."""
     assert variant.params_fused < variant.params
@@ -49,8 +51,7 @@ def test_rows_are_plausible(variant: Variant) -> None:
 
 
 def test_larger_variants_are_better_and_slower() -> None:
-    rows = list(VARIANTS.values())
-    for small, large in itertools.pairwise(rows):
+    for small, large in itertools.pairwise(PUBLISHED):
         assert small.params < large.params
         assert small.top1 < large.top1
         assert small.top1_distilled < large.top1_distilled
@@ -58,8 +59,8 @@ def test_larger_variants_are_better_and_slower() -> None:
 
 
 def test_default_preprocessing() -> None:
-    crops = {name: default_preprocessing(variant).crop_pct for name, variant in VARIANTS.items()}
-    assert crops == {name: 0.95 if name in ("sa36", "ma36") else 0.9 for name in VARIANTS}
+    crops = {variant.name: default_preprocessing(variant).crop_pct for variant in PUBLISHED}
+    assert crops == {name: 0.95 if name in ("sa36", "ma36") else 0.9 for name in crops}
     sa24 = default_preprocessing(VARIANTS["sa24"])
     assert (sa24.img_size, sa24.interpolation) == (256, "bicubic")
     assert sa24.mean == (0.485, 0.456, 0.406)

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.training.config import TrainConfig, resolve_config
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import EpochDone, RunStarted, StepDone, TimeEstimated, TrainEvent
@@ -102,3 +102,21 @@ def test_time_left_is_told_once_and_shrinks() -> None:
     assert clock.after(epoch=1, steps_done=50) == pytest.approx(50.0)
     clock.epoch_took(30.0)
     assert clock.after(epoch=1, steps_done=0) == pytest.approx(90.0)
+
+
+def test_a_frozen_backbone_trains_its_head_alone_even_fused(tiny_data: Path, tmp_path: Path) -> None:
+    from fastvit_cli.checkpoints.load import from_tensors
+    from fastvit_cli.models.factory import create_model
+    from fastvit_cli.models.fusion import reparameterize
+
+    backbone = from_tensors(reparameterize(create_model("t8", num_classes=0)).state_dict(), "the backbone")
+    config = _config(tmp_path / "run", epochs=1, freeze_backbone=True, ema_decay=0.0)
+    result = train(config, choose_data(str(tiny_data)), backbone)
+    trained = load_checkpoint(result.last_ckpt)
+    assert (trained.info.form, trained.info.num_classes) == ("branches", 3)
+    before, after = backbone.network.state_dict(), trained.network.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert after["head.fc.weight"].abs().sum() > 0
+    with pytest.raises(FastViTError, match="its branches are gone"):
+        train(_config(tmp_path / "other", epochs=1), choose_data(str(tiny_data)), backbone)
+    assert not (tmp_path / "other").exists()

@@ -3,17 +3,21 @@
 Source: arXiv 2203.06717, section 3; reference file models/modules/replknet.py.
 """
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from fastvit_cli.models.modules.layers import ConvNorm
+from fastvit_cli.models.modules.layers import ConvNorm, SqueezeExcite
 from fastvit_cli.models.modules.reparam import KernelBias, ReparamConv, pad_kernel
 
 
 class LargeKernelConv(ReparamConv):
-    """Large depthwise convolution plus a parallel small one, each normalised, summed.
+    """Large depthwise convolution plus a parallel small one, each normalised, summed; then SE and GELU on request.
 
-    (B, in, H, W) to (B, out, H / stride, W / stride). There is no activation: the reference computes a GELU
-    here and drops its result, so published weights expect none.
+    (B, in, H, W) to (B, out, H / stride, W / stride).
+
+    Args:
+        use_se: squeeze-and-excite after the sum, as in MobileCLIP.
+        activation: GELU at the end. FastViT's reference computes one and drops its result, so its published weights
+            expect none; those of MobileCLIP do.
     """
 
     branches = ("large_conv", "small_conv")
@@ -26,9 +30,13 @@ class LargeKernelConv(ReparamConv):
         small_kernel_size: int = 3,
         stride: int = 2,
         *,
+        use_se: bool = False,
+        activation: bool = False,
         fused: bool = False,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, in_channels, fused)
+        self.se = SqueezeExcite(out_channels, reduction=4) if use_se else nn.Identity()
+        self.act = nn.GELU() if activation else nn.Identity()
         if fused:
             return
         self.large_conv = ConvNorm(in_channels, out_channels, kernel_size, stride, in_channels)
@@ -42,3 +50,7 @@ class LargeKernelConv(ReparamConv):
         small = self.small_conv.equivalent_kernel()
         padded = KernelBias(pad_kernel(small.weight, self.kernel_size), small.bias)
         return self.large_conv.equivalent_kernel() + padded
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.se(self.convolve(x)))
+        return out
