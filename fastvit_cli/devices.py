@@ -34,6 +34,11 @@ def resolve_device(name: str) -> "torch.device":
     return torch.device(wanted)
 
 
+def supports_float64(device: "torch.device") -> bool:
+    """Whether the device computes in double precision; MPS does not."""
+    return device.type != "mps"
+
+
 def synchronize(device: "torch.device") -> None:
     """Wait until everything queued on the device is done; a CPU queues nothing."""
     import torch

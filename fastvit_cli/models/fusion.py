@@ -1,11 +1,13 @@
 """Fusing a whole model: the branches, and on request everything else that is linear."""
 
 import copy
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from torch import nn
 
+from fastvit_cli.devices import supports_float64
 from fastvit_cli.models.modules import Attention, ConvFFN, ConvNorm, LayerScale, ReparamConv
 from fastvit_cli.models.modules.reparam import norm_scale_shift
 from fastvit_cli.models.network import AttentionBlock, RepMixerBlock
@@ -19,9 +21,7 @@ def reparameterize(model: ModuleT) -> ModuleT:
     Works on any module that contains blocks of the family, such as a detector around a FastViT. In evaluation
     mode the copy computes the same function: kernels are summed in float64 and rounded once.
     """
-    fused = copy.deepcopy(model).eval()
-    _fuse_children(fused)
-    return fused
+    return _fused_copy(model, _fuse_branches)
 
 
 def fuse_all(model: ModuleT) -> ModuleT:
@@ -31,23 +31,43 @@ def fuse_all(model: ModuleT) -> ModuleT:
     ConvFFN's second 1x1 convolution and attention's projection. Exact, but no longer a state dict that timm
     can load.
     """
-    fused = reparameterize(model)
-    for module in fused.modules():
+
+    def fuse(module: nn.Module) -> None:
+        _fuse_branches(module)
+        _fold_norms_and_scales(module)
+
+    return _fused_copy(model, fuse)
+
+
+def _fused_copy(model: ModuleT, fuse: Callable[[nn.Module], None]) -> ModuleT:
+    """A copy of the model, fused on a device that has float64."""
+    fused = copy.deepcopy(model)
+    home = next((parameter.device for parameter in fused.parameters()), None)
+    away = home is not None and not supports_float64(home)
+    if away:
+        fused.cpu()
+    fuse(fused)
+    if away:
+        fused.to(home)
+    return fused.eval()  # last: what stands in for fused layers is new
+
+
+def _fold_norms_and_scales(model: nn.Module) -> None:
+    for module in model.modules():
         if isinstance(module, RepMixerBlock):
             module.layer_scale = _fold_ffn(module.mlp, module.layer_scale)
         elif isinstance(module, AttentionBlock):
             module.norm = _fold_input_norm(module.token_mixer, module.norm)
             module.layer_scale_1 = _fold_layer_scale(module.token_mixer.proj, module.layer_scale_1)
             module.layer_scale_2 = _fold_ffn(module.mlp, module.layer_scale_2)
-    return fused.eval()  # what stands in for folded layers is new
 
 
-def _fuse_children(module: nn.Module) -> None:
+def _fuse_branches(module: nn.Module) -> None:
     if isinstance(module, ReparamConv):
         module.fuse()  # removes its own branches: what is left inside has none
         return
     for child in module.children():
-        _fuse_children(child)
+        _fuse_branches(child)
 
 
 def _fold_ffn(ffn: ConvFFN, layer_scale: nn.Module) -> nn.Module:

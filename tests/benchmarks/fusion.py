@@ -72,7 +72,8 @@ def main() -> None:
         for name, samples in times.items():
             ratio, low, high = ratio_interval(samples, times[PEER])
             rows.append((name, f"{np.median(samples):.2f}", f"{ratio:.3f}", f"{low:.3f} – {high:.3f}"))
-        title = f"fastvit_{options.variant}, batch {batch_size}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        threads = torch.get_num_threads()
+        title = f"fastvit_{options.variant}, batch {batch_size}, {threads} threads, torch {torch.__version__}"
         console.print(data_table(("form", "median ms", "× timm fused", "95 % interval"), rows, title=title))
 
 

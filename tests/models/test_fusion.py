@@ -13,6 +13,7 @@ from torch import nn
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all, reparameterize
 from fastvit_cli.models.modules import Attention, ReparamConv
+from fastvit_cli.models.network import FastViT
 
 FUSIONS = [reparameterize, fuse_all]
 Fusion = Callable[[nn.Module], nn.Module]
@@ -134,3 +135,20 @@ def test_fused_network_can_be_fine_tuned() -> None:
     fused = fuse_all(random_network("sa12")).train()
     fused(images(2, 3, 64, 64)).square().mean().backward()
     assert all(parameter.grad is not None for parameter in fused.parameters())
+
+
+@pytest.mark.parametrize("fuse", [reparameterize, fuse_all])
+def test_without_float64_on_the_device_the_cpu_fuses(
+    fuse: Callable[[FastViT], FastViT], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The boundary to MPS: the model leaves the device for the fusion and returns to it."""
+    moves: list[str] = []
+    real_to, real_cpu = FastViT.to, FastViT.cpu
+    monkeypatch.setattr("fastvit_cli.models.fusion.supports_float64", lambda _: False)
+    monkeypatch.setattr(FastViT, "cpu", lambda self: (moves.append("cpu"), real_cpu(self))[1])
+    monkeypatch.setattr(FastViT, "to", lambda self, device: (moves.append(str(device)), real_to(self, device))[1])
+    model = create_model("t8", num_classes=2)
+    fused = fuse(model)
+    assert moves == ["cpu", "cpu"]
+    assert fused.form != "unfused"
+    assert model.form == "unfused"
