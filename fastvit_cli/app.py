@@ -15,6 +15,7 @@ from fastvit_cli.commands.reparam import reparam
 from fastvit_cli.commands.signature import add_command
 from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
+from fastvit_cli.devices import share_the_cores
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after the program's name; None takes those of the process.
     """
+    share_the_cores()
     words = insert_bare_values(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     as_json, verbose = "--json" in words, "--verbose" in words
