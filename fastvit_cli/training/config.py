@@ -79,7 +79,11 @@ class TrainConfig(ModelConfig):
     )
     min_lr: float = option(1e-5, "Learning rate at the end of the cosine.", panel=PANEL_TRAINING, minimum=0.0)
     warmup_epochs: float = option(
-        5.0, "Epochs of linear warm-up.", panel=PANEL_TRAINING, minimum=0.0, default_text=_RECIPE_DEFAULT
+        5.0,
+        "Epochs of linear warm-up, at most a fifth of the run.",
+        panel=PANEL_TRAINING,
+        minimum=0.0,
+        default_text=_RECIPE_DEFAULT,
     )
     weight_decay: float = option(0.05, "On parameters of two or more dimensions.", panel=PANEL_TRAINING, minimum=0.0)
     label_smoothing: float = option(

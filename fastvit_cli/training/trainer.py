@@ -28,6 +28,7 @@ from fastvit_cli.training.start import Start
 
 Listener = Callable[[TrainEvent], None]
 _WARMUP_START_LR = 1e-6
+MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
 _REPORT_EVERY_S = 0.25  # reading the loss waits for the device, so not at every step
 
 
@@ -61,7 +62,7 @@ class Trainer:
             peak=config.lr,
             floor=config.min_lr,
             start=min(_WARMUP_START_LR, config.lr),
-            warmup_steps=round(config.warmup_epochs * steps),
+            warmup_steps=round(min(config.warmup_epochs, MAX_WARMUP * config.epochs) * steps),
             total_steps=config.epochs * steps,
         )
         mixing = MixingConfig(config.mixup, config.cutmix, config.random_erasing, config.label_smoothing)

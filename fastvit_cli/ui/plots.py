@@ -57,6 +57,6 @@ def plot_curves(history: Sequence[EpochDone], path: Path) -> None:
     )
     top1.margins(y=0.15)
     draw(rate, "Learning rate", [("lr", [row.lr for row in history], _ORANGE)])
-    rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
+    rate.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     with replaced_when_done(path) as temporary:
         figure.savefig(temporary, dpi=120)
