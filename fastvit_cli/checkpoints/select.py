@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fastvit_cli.checkpoints.hub import HUB_PREFIX, HubModel, load_hub, published_model
+from fastvit_cli.checkpoints.layouts import Layout
 from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
+from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.preprocessing import default_preprocessing
@@ -24,6 +26,7 @@ class ModelSource:
     Attributes:
         reason: for the user to read.
         prefer_ema: take the EMA weights where the file holds both.
+        wanted_variant: what the file must turn out to be; None for any.
     """
 
     reason: str
@@ -31,6 +34,7 @@ class ModelSource:
     hub: HubModel | None = None
     random_variant: str | None = None
     prefer_ema: bool = True
+    wanted_variant: str | None = None
 
     @property
     def name(self) -> str:
@@ -40,21 +44,22 @@ class ModelSource:
         return self.hub.timm_name if self.hub is not None else f"fastvit_{self.random_variant}"
 
 
-def select_source(config: ModelConfig, *, random_allowed: bool, use_newest_run: bool = True) -> ModelSource:
+def select_source(config: ModelConfig, *, random_allowed: bool, default_variant: str | None = None) -> ModelSource:
     """Apply the rule that all commands share.
 
     Args:
         random_allowed: whether `--variant` without weights is a model for this command.
-        use_newest_run: whether the newest run is meant when nothing is named.
+        default_variant: what is taken with random weights when nothing is named and there is no run.
 
     Raises:
         FastViTError: nothing that can be meant; names the three ways.
     """
-    source = _select(config, random_allowed, use_newest_run)
-    return replace(source, prefer_ema=config.ema)
+    source = _select(config, random_allowed, default_variant)
+    wanted = None if config.variant is None else get_variant(config.variant).name
+    return replace(source, prefer_ema=config.ema, wanted_variant=wanted)
 
 
-def _select(config: ModelConfig, random_allowed: bool, use_newest_run: bool) -> ModelSource:
+def _select(config: ModelConfig, random_allowed: bool, default_variant: str | None) -> ModelSource:
     if config.ckpt is not None:
         if config.pretrained is not None:
             raise FastViTError("Both --ckpt and --pretrained name weights.", "Pass one of them.")
@@ -68,11 +73,11 @@ def _select(config: ModelConfig, random_allowed: bool, use_newest_run: bool) -> 
         raise FastViTError(f"--variant {config.variant} alone has no trained weights.", _THREE_WAYS)
     if config.pretrained is not None:
         raise FastViTError("--pretrained needs --variant.", "Add --variant with one of the family, such as t8.")
-    run = newest_run() if use_newest_run else None
+    run = newest_run()
     if run is not None:
         return ModelSource(f"the newest run, {run}", path=checkpoint_of_run(run))
-    if random_allowed:
-        return ModelSource("random weights", random_variant="t8")
+    if default_variant is not None:
+        return ModelSource("random weights", random_variant=default_variant)
     raise FastViTError(f"No model is named, and there is no run under '{RUNS}/'.", _THREE_WAYS)
 
 
@@ -121,18 +126,28 @@ def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedMo
         FastViTError: whatever is wrong with the file.
     """
     if source.path is not None:
-        return load_checkpoint(source.path, source.prefer_ema)
+        loaded = load_checkpoint(source.path, source.prefer_ema)
+        check_variant(source, loaded.info)
+        return loaded
     if source.hub is not None:
         return load_hub(source.hub)
     assert source.random_variant is not None
     return random_model(source.random_variant, num_classes)
 
 
+def check_variant(source: ModelSource, info: ModelInfo) -> None:
+    """Raises:
+    FastViTError: the file is of another variant than `--variant` names.
+    """
+    if source.wanted_variant not in (None, info.variant):
+        raise FastViTError(
+            f"'{source.name}' is a fastvit_{info.variant}, not a fastvit_{source.wanted_variant}.",
+            f"Leave --variant out, or pass --variant {info.variant}.",
+        )
+
+
 def random_model(variant: str, num_classes: int | None) -> LoadedModel:
     """A network with random weights, with the published preprocessing of its variant."""
-    from fastvit_cli.checkpoints.layouts import Layout
-    from fastvit_cli.checkpoints.metadata import ModelInfo
-
     row = get_variant(variant)
     network = create_model(variant, num_classes=num_classes).eval()
     info = ModelInfo(row.name, "unfused", network.num_classes, default_preprocessing(row))

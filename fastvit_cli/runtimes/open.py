@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from fastvit_cli.checkpoints.select import ModelSource, load_source
+from fastvit_cli.checkpoints.select import ModelSource, check_variant, load_source
 from fastvit_cli.runtimes.base import Runtime
 
 
@@ -42,6 +42,8 @@ def open_source(source: ModelSource, device: torch.device) -> Runtime:
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
     if source.path is not None:
-        return open_runtime(source.path, device, source.prefer_ema)
+        runtime = open_runtime(source.path, device, source.prefer_ema)
+        check_variant(source, runtime.info)
+        return runtime
     loaded = load_source(source)
     return TorchRuntime(loaded.network, loaded.info, device)

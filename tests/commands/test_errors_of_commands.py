@@ -37,6 +37,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["validate", "--pretrained"], "--pretrained needs --variant", "--variant"),
         (["validate", "--variant", "t8", "--pretrained", "x"], "tagged 'x'", "apple_in1k"),
         (["reparam"], "No model is named", "--ckpt"),
+        (["export"], "No model is named", "--pretrained"),
         (["export", "--format", "tflite"], "--format does not take 'tflite'", "coreml"),
         (["bench", "--device", "cuda:9"], "no device 'cuda:9'", "cpu"),
         (["bench", "--variant", "t9"], "no FastViT variant 't9'", "t8"),
@@ -134,6 +135,14 @@ def test_wrong_checkpoint_counts_the_keys(capsys: pytest.CaptureFixture[str], tm
     first = outcome.err.splitlines()[-2]
     assert "keys differ" in first
     assert first.count(" is missing") == 3, "the first three, never a wall of keys"
+
+
+def test_a_file_of_another_variant(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    saved_model(tmp_path / "t8.safetensors")
+    for command in ("validate", "reparam", "export", "train"):
+        outcome = run(capsys, command, "--ckpt", "t8.safetensors", "--variant", "sa12")
+        assert outcome.code == 2
+        assert "is a fastvit_t8, not a fastvit_sa12" in " ".join(outcome.err.split())
 
 
 def test_data_of_other_classes_names_them(

@@ -1,4 +1,4 @@
-"""--pretrained and hf-hub: through the real timm and huggingface_hub, from a hub cache made here, without a network."""
+"""--pretrained and hf-hub, through the real timm and huggingface_hub, from a hub cache made here; no network."""
 
 import hashlib
 import json

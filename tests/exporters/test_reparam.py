@@ -9,8 +9,9 @@ import pytest
 import timm
 import torch
 from helpers.golden import facts
-from helpers.loaded import SIZE, saved_model
+from helpers.loaded import SIZE, loaded_model, pixels, saved_model
 from safetensors.torch import load_file
+from torch import nn
 
 from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
 from fastvit_cli.checkpoints.save import save_checkpoint
@@ -19,6 +20,8 @@ from fastvit_cli.exporters import reparam as reparam_module
 from fastvit_cli.exporters.config import ReparamConfig
 from fastvit_cli.exporters.outputs import Step
 from fastvit_cli.exporters.reparam import reparam
+from fastvit_cli.models.modules import LayerScale
+from fastvit_cli.models.variants import VARIANTS
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +150,33 @@ def test_a_wrong_fusion_fails_the_proof(small: LoadedModel, tmp_path: Path, monk
     result = reparam(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
     assert (result.passed, result.proof.relative_error < 1e-5) == (False, True)
     assert result.proof.fusion_error_float64 > 1e-10
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_all_fused_holds_on_every_variant(variant: str, tmp_path: Path) -> None:
+    """Both proofs, and a written network without BatchNorm and layer scale."""
+    result = reparam(ReparamConfig(fuse="all", output=str(tmp_path / "all.safetensors")), loaded_model(variant))
+    assert result.passed
+    assert result.proof.fusion_error_float64 < 1e-10
+    assert result.proof.relative_error < 1e-5
+    assert len(result.proof.blocks) == 3 + 3 + sum(VARIANTS[variant].depths) + 1
+    reopened = load_checkpoint(tmp_path / "all.safetensors").network
+    left = [
+        type(module).__name__ for module in reopened.modules() if isinstance(module, (nn.BatchNorm2d, LayerScale))
+    ]
+    assert left == []
+
+
+def test_real_images_join_the_proof(small: LoadedModel, tmp_path: Path) -> None:
+    config = ReparamConfig(output=str(tmp_path / "fused.safetensors"))
+    proof = reparam(config, small, pixels(3)).proof
+    assert (proof.random_images, proof.real_images, proof.passed) == (4, 3, True)
+
+
+def test_the_cost_shrinks(small: LoadedModel, tmp_path: Path) -> None:
+    branches = reparam(ReparamConfig(output=str(tmp_path / "b.safetensors")), small)
+    everything = reparam(ReparamConfig(fuse="all", output=str(tmp_path / "a.safetensors")), small)
+    before, fused, all_fused = branches.cost_before, branches.cost_after, everything.cost_after
+    assert before.operations > fused.operations > all_fused.operations
+    assert before.multiply_adds > fused.multiply_adds == all_fused.multiply_adds
+    assert before.params > fused.params > all_fused.params
