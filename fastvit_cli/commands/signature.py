@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from fastvit_cli.options import OptionSpec, bounds_text, flag_of, option_spec
+from fastvit_cli.options import ComputeConfig, OptionSpec, bounds_text, flag_of, option_spec
 from fastvit_cli.ui.session import Session
 
 PANEL_COMMON = "Common"
+_COMMON = frozenset(item.name for item in fields(ComputeConfig))
 _METAVARS: dict[Any, str] = {int: "N", float: "X", bool: " "}
 
 # What every command takes beside its config; how results and progress are shown is no matter of the core.
@@ -58,10 +59,9 @@ def _unwrapped(text: str) -> str:
 
 
 def _option_fields(config_class: type[Any]) -> list[tuple[Field[Any], Any]]:
-    """Fields with their types; a class's own come first, the inherited common ones last."""
+    """Fields with their types, the model first, what every command has last."""
     hints = typing.get_type_hints(config_class)
-    own = config_class.__annotations__
-    ordered = sorted(fields(config_class), key=lambda item: item.name not in own)
+    ordered = sorted(fields(config_class), key=lambda item: item.name in _COMMON)
     return [(item, hints[item.name]) for item in ordered if option_spec(item.metadata)]
 
 
@@ -72,7 +72,7 @@ def _parameter(item: Field[Any], hint: Any) -> inspect.Parameter:
     info = typer.Option(
         f"{flag}/--no-{flag[2:]}" if value_type is bool else flag,
         help=spec.help + _default_text(item, spec),
-        rich_help_panel=spec.panel if item.name not in ("device", "seed") else PANEL_COMMON,
+        rich_help_panel=spec.panel if item.name not in _COMMON else PANEL_COMMON,
         metavar=spec.metavar or "|".join(spec.choices) or _METAVARS.get(value_type),
         show_default=False,  # the parameter's own is None, for "not typed"
     )

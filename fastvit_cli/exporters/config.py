@@ -10,6 +10,7 @@ LAYOUTS = ("native", "timm", "reference")
 FUSIONS = ("branches", "all")
 PRECISIONS = ("fp32", "fp16")
 PANEL_FORMAT = "Format"
+PANEL_FUSING = "Fusing"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +69,13 @@ class ReparamConfig(ModelConfig):
         "branches",
         "branches: as timm and the reference fuse; all: BatchNorms and layer scales too, for this program only.",
         choices=FUSIONS,
+        panel=PANEL_FUSING,
     )
     layout: str = option(
-        "native", "Key names to write: native (which are timm's), timm or reference.", choices=LAYOUTS
+        "native",
+        "Key names to write: native (which are timm's), timm or reference.",
+        choices=LAYOUTS,
+        panel=PANEL_FUSING,
     )
     data: str | None = option(
         None,
