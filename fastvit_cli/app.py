@@ -3,9 +3,10 @@
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from fastvit_cli.bench.config import BenchConfig
 from fastvit_cli.commands.bare_options import insert_bare_values
@@ -23,8 +24,17 @@ from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.ui.session import show_error
 from fastvit_cli.version import __version__
 
+
+class _PlainGroup(TyperGroup):
+    """The overview as plain text: the framed form would take longer to import than to read."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super(TyperGroup, self).format_help(ctx, formatter)
+
+
 app = typer.Typer(
     name="fastvit",
+    cls=_PlainGroup,
     help="Train, validate, fuse, export and time FastViT image models.",
     no_args_is_help=True,
     rich_markup_mode="rich",

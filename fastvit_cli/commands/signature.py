@@ -42,8 +42,7 @@ def add_command(
     def command(**values: Any) -> int:
         output = {key: bool(values.pop(key)) for key in _OUTPUT_OPTIONS}
         given = {key: _plain(value) for key, value in values.items() if value is not None}
-        with Session(name, **output) as session:
-            return run(build(given), session)
+        return run(build(given), Session(name, **output))
 
     parameters = [_parameter(item, hint) for item, hint in _option_fields(config_class)]
     parameters += [_flag(key, help) for key, help in _OUTPUT_OPTIONS.items()]

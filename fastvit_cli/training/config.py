@@ -7,8 +7,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import PANEL_DATA, PANEL_MODEL, PANEL_OUTPUT, ModelConfig, option, output_option
@@ -151,6 +149,8 @@ def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig
 
 def recipe_values(name: str) -> dict[str, Any]:
     """The options that a recipe of the package sets."""
+    import yaml
+
     text = (resources.files("fastvit_cli.training") / "recipes" / f"{name}.yaml").read_text()
     return _checked_values(yaml.safe_load(text), f"recipe {name}")
 
@@ -161,6 +161,8 @@ def read_config_file(path: Path) -> dict[str, Any]:
     Raises:
         FastViTError: no such file, not YAML, or a name that is no option.
     """
+    import yaml
+
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
@@ -200,6 +202,8 @@ def _checked_type(name: str, value: Any, hint: Any, where: str) -> Any:
 
 def config_to_yaml(config: TrainConfig) -> str:
     """What `config.yaml` of a run folder holds; `--config` reads it again."""
+    import yaml
+
     return yaml.safe_dump(recipe_of(config), sort_keys=False)
 
 

@@ -9,15 +9,14 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.errors import FastViTError
+
+if TYPE_CHECKING:  # `fastvit --help` passes through here, and rich takes longer to import than all the rest
+    from rich.console import RenderableType
+    from rich.progress import Progress
 
 SCHEMA_VERSION = 1
 
@@ -31,22 +30,16 @@ class Session:
     """
 
     def __init__(self, command: str, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
+        from rich.console import Console
+
         self.command = command
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
         self.stderr = Console(stderr=True, quiet=quiet, highlight=False)
         self.stdout = Console(highlight=False)
-
-    def __enter__(self) -> Self:
-        if not self.verbose:
+        if not verbose:
             hide_library_noise()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     @property
     def live(self) -> bool:
@@ -55,9 +48,11 @@ class Session:
 
     def note(self, text: str, style: str = "") -> None:
         """One line for the person who watches. Plain text: a path may hold what would be markup."""
+        from rich.text import Text
+
         self.stderr.print(Text(text, style=style), soft_wrap=True)
 
-    def finish(self, result: Any, view: RenderableType) -> None:
+    def finish(self, result: Any, view: "RenderableType") -> None:
         """Show the frozen result: as JSON on stdout, or as the view of it."""
         if self.json:
             print_json(self.envelope(result))
@@ -80,6 +75,8 @@ class Session:
             self.note(f"{label} …")
             yield Bar(None, label)
             return
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -94,7 +91,7 @@ class Session:
 class Bar:
     """A bar that may not be drawn; it swings until the first `update` says how much there is."""
 
-    def __init__(self, progress: Progress | None, label: str) -> None:
+    def __init__(self, progress: "Progress | None", label: str) -> None:
         self._progress = progress
         self._task = progress.add_task(label, total=None, count="") if progress else None
 
@@ -163,6 +160,8 @@ def show_error(command: str | None, error: FastViTError, as_json: bool) -> None:
             }
         )
         return
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False)
     console.print(f"[bold red]Error:[/] {_escape(error.message)}", soft_wrap=True)
     if error.hint:

@@ -19,9 +19,9 @@ class Result:
 
 
 def test_the_envelope(capsys: pytest.CaptureFixture[str]) -> None:
-    with Session("validate", json=True) as session:
-        session.note("for people")
-        session.finish(Result(Path("a/b"), (1.5, float("nan"), float("inf"))), "the view")
+    session = Session("validate", json=True)
+    session.note("for people")
+    session.finish(Result(Path("a/b"), (1.5, float("nan"), float("inf"))), "the view")
     captured = capsys.readouterr()
     document = json.loads(captured.out)
     assert list(document) == ["schema", "command", "environment", "result"]
@@ -31,11 +31,11 @@ def test_the_envelope(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_quiet_shows_the_result_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    with Session("validate", quiet=True) as session:
-        session.note("for people")
-        with session.bar("Working") as bar:
-            bar.update(1, 2)
-        session.finish(Result(Path("x"), ()), "the view")
+    session = Session("validate", quiet=True)
+    session.note("for people")
+    with session.bar("Working") as bar:
+        bar.update(1, 2)
+    session.finish(Result(Path("x"), ()), "the view")
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("the view\n", "")
 
