@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def bench(config: BenchConfig, session: Session) -> int:
     """Measure latency, throughput and memory.
 
-    Median, 90th and 99th percentile after a warm-up. Several models are rows of one table; one that cannot run is a row with the reason. Without a model the newest
-    run is timed, and without a run a t8 with random weights.
+    Median, 90th and 99th percentile after a warm-up. Several models are rows of one table; one that cannot run
+    is a row with the reason. Without a model the newest run is timed, and without a run a t8 with random
+    weights.
 
     Example: [cyan]fastvit bench --variant t8 --variant sa12 --batch-size 8[/]
     """

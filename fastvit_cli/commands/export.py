@@ -9,8 +9,9 @@ from fastvit_cli.ui.session import Session
 def export(config: ExportConfig, session: Session) -> int:
     """Write Core ML or ONNX, compared with PyTorch.
 
-    Core ML is for iPhone and Mac, ONNX for servers. Branches, BatchNorms and layer scales are folded first. The Core ML file takes an RGB image and normalises it
-    itself; it is executed operation by operation, so that it can be trusted without a Mac.
+    Core ML is for iPhone and Mac, ONNX for servers. Branches, BatchNorms and layer scales are folded first. The
+    Core ML file takes an RGB image and normalises it itself; it is executed operation by operation, so that it
+    can be trusted without a Mac.
 
     Example: [cyan]fastvit export --ckpt best.safetensors --format coreml[/]
     """

@@ -9,8 +9,9 @@ from fastvit_cli.ui.session import Session
 def reparam(config: ReparamConfig, session: Session) -> int:
     """Fuse the branches, and prove that nothing changed.
 
-    Each group of training-time branches becomes a single convolution. The proof compares the fusion in float64, block by block, and the written file, opened again, with the original
-    in float32. --layout renames the weights for timm or for the reference program.
+    Each group of training-time branches becomes a single convolution. The proof compares the fusion in float64,
+    block by block, and the written file, opened again, with the original in float32. --layout renames the
+    weights for timm or for the reference program.
 
     Example: [cyan]fastvit reparam --ckpt best.safetensors[/]
     """

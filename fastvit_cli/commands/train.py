@@ -19,7 +19,8 @@ _MAY_CHANGE_ON_RESUME = frozenset(("resume", "workers", "device"))
 def train(given: dict[str, Any], session: Session) -> int:
     """Train on class folders and keep the best weights.
 
-    The network is scored after each epoch. Without [bold]--data[/] it learns the built-in demo images. Ctrl-C ends cleanly and keeps the weights.
+    The network is scored after each epoch. Without [bold]--data[/] it learns the built-in demo images. Ctrl-C
+    ends cleanly and keeps the weights.
 
     Example: [cyan]fastvit train --variant sa24 --data photos --epochs 50[/]
     """
