@@ -25,7 +25,7 @@ COMMANDS = [line for block in _blocks("bash") for line in block.strip().splitlin
 
 def test_the_readme_shows_how_to_install_and_test() -> None:
     assert COMMANDS[:2] == ['pip install ".[dev]"', "fastvit train"]
-    assert "pytest" in COMMANDS, "what .ci/run reads from here"
+    assert any(command.startswith("pytest") for command in COMMANDS), "what .ci/run reads from here"
 
 
 def test_the_commands_run_in_their_order(
