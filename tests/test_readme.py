@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from helpers.loaded import saved_model
 from helpers.program import run
 from helpers.tiny_data import draw_tiny_data
 
@@ -46,6 +47,7 @@ def test_the_commands_run_in_their_order(
 
 def test_the_library_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    saved_model(tmp_path / "sa12.safetensors", "sa12")  # the reader's own file
     names: dict[str, object] = {}
     for block in _blocks("python"):
         exec(block, names)  # the README is ours
