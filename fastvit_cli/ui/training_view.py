@@ -18,12 +18,11 @@ from fastvit_cli.training.events import (
     TrainEvent,
     ValidationProgress,
 )
+from fastvit_cli.training.run_folder import CURVES
 from fastvit_cli.training.train import TrainResult
 from fastvit_cli.ui.plots import plot_curves
 from fastvit_cli.ui.session import Session
 from fastvit_cli.ui.tables import data_table, duration, facts, next_commands
-
-CURVES = "curves.png"
 
 
 class TrainingView:
