@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.ui.session import Bar, Session
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from fastvit_cli.checkpoints.load import LoadedModel
     from fastvit_cli.checkpoints.select import ModelSource
+    from fastvit_cli.data.config import DataConfig
     from fastvit_cli.data.sources import DataChoice
     from fastvit_cli.models.preprocessing import Preprocessing
 
@@ -65,6 +67,23 @@ def announced_data(data: str | None, from_checkpoint: str | None, session: Sessi
     return choice
 
 
+def check_data(data: str | None, splits: tuple[str, ...], config: "DataConfig", session: Session) -> int:
+    """`--check-data`: read every image of these splits once and list those that cannot be read."""
+    from fastvit_cli.data.check import DataCheck, check_split
+    from fastvit_cli.data.sources import open_images
+    from fastvit_cli.ui.views import data_check_view
+
+    choice = announced_data(data, None, session)
+    checked = []
+    for split in splits:
+        images = open_images(choice, split, config.class_map)
+        with session.bar(f"Reading {split}") as bar:
+            checked.append(check_split(images, config, bar.update))
+    result = DataCheck(choice.name, tuple(checked), passed=not any(split.unreadable for split in checked))
+    session.finish(result, data_check_view(result))
+    return EXIT_DONE if result.passed else EXIT_FAILED
+
+
 def real_images(data: str, preprocessing: "Preprocessing", session: Session, count: int = 16) -> "Tensor":
     """Validation images of a data set for a check, uint8 (at most count, 3, H, W).
 
@@ -72,9 +91,9 @@ def real_images(data: str, preprocessing: "Preprocessing", session: Session, cou
         FastViTError: the folder is not there or no data set.
     """
     from fastvit_cli.data.loader import load_some_images
-    from fastvit_cli.data.sources import open_split
+    from fastvit_cli.data.sources import open_images
 
-    return load_some_images(open_split(announced_data(data, None, session).root, "val"), preprocessing, count)
+    return load_some_images(open_images(announced_data(data, None, session), "val"), preprocessing, count)
 
 
 def some_real_images(trained_on: str | None, preprocessing: "Preprocessing", session: Session) -> "Tensor":

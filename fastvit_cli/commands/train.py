@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastvit_cli.commands.inputs import announced_data
+from fastvit_cli.commands.inputs import announced_data, check_data
 from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, FastViTError
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.training.config import DEFAULT_RECIPE, DEMO_RECIPE, read_config_file, resolve_config
@@ -26,6 +26,9 @@ def train(given: dict[str, Any], session: Session) -> int:
     """
     from fastvit_cli.ui.training_view import training_result
 
+    if given.get("check_data"):
+        config = resolve_config({key: value for key, value in given.items() if key != "resume"}, recipe=None)
+        return check_data(config.data, ("train", "val"), config, session)
     result = _resume(given, session) if "resume" in given else _start(given, session)
     session.finish(result, training_result(result))
     return EXIT_INTERRUPTED if result.interrupted else EXIT_DONE

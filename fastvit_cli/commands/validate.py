@@ -1,6 +1,6 @@
 """`fastvit validate`."""
 
-from fastvit_cli.commands.inputs import announced_data, announced_source
+from fastvit_cli.commands.inputs import announced_data, announced_source, check_data
 from fastvit_cli.errors import EXIT_DONE
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.ui.session import Session
@@ -18,12 +18,14 @@ def validate(config: ValidateConfig, session: Session) -> int:
     from fastvit_cli.runtimes.open import open_source
     from fastvit_cli.ui.views import validation_view
 
+    if config.check_data:
+        return check_data(config.data, (config.split,), config, session)
     device = resolve_device(config.device)
     source = announced_source(config, session, random_allowed=False)
     runtime = open_source(source, device)
     data = announced_data(config.data, runtime.info.data, session)
     with session.bar("Validating") as bar:
         published = source.hub.published_top1 if source.hub else None
-        result = score(config, runtime, data, source.name, published, bar.update)
+        result = score(config, runtime, data, source.name, published, bar.update, session.unreadable)
     session.finish(result, validation_view(result))
     return EXIT_DONE

@@ -1,155 +1,254 @@
 """Batches of images. What a sample looks like is a function of (seed, epoch, sample) and of nothing else."""
 
+import contextlib
+import gc
+import math
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
-from fastvit_cli.data.randomness import sample_randomness
-from fastvit_cli.data.sources import ImageFolder
-from fastvit_cli.data.transforms import Transform, evaluation_transform, read_image
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.data.decoding import decode
+from fastvit_cli.data.images import Images
+from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
+from fastvit_cli.data.transforms import Transform, evaluation_transform
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
 
 EVALUATION_BATCH_SIZE = 64
+MAX_BAD_IMAGES = 1.0
+_PREFETCHED = 2  # batches that each worker is ahead
 
 
 @dataclass(frozen=True)
 class Batch:
-    """images: uint8 (B, 3, H, W) RGB; labels: int64 (B,)."""
+    """images: uint8 (B, 3, H, W) RGB, channels last in memory; labels: int64 (B,).
+
+    `unreadable` are the images missing from it, or replaced in it, that were not named before.
+    """
 
     images: Tensor
     labels: Tensor
+    unreadable: tuple[Unreadable, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Sample:
-    image: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None"
-    label: int
-    problem: str = ""
+class EpochBatches(Sampler[BatchIndex]):
+    """The batches of one epoch for one of several processes.
 
+    Training shuffles by (seed, epoch) and drops the last incomplete batch of all processes together; evaluation
+    keeps the order and gives each image to exactly one process.
+    """
 
-class _Samples(Dataset[_Sample]):
-    """Indexed by (epoch, sample): a worker that lives on learns the epoch from the index."""
-
-    def __init__(self, folder: ImageFolder, transform: Transform, seed: int) -> None:
-        self.folder = folder
-        self.transform = transform
-        self.seed = seed
-
-    def __getitem__(self, index: tuple[int, int]) -> _Sample:
-        epoch, sample = index
-        path, label = self.folder.paths[sample], self.folder.labels[sample]
-        try:
-            image = read_image(path)
-        except Exception as error:  # decoders raise many types on damaged files
-            return _Sample(None, label, f"'{path}' cannot be read as an image ({error})")
-        with sample_randomness(self.seed, epoch, sample):
-            return _Sample(self.transform(image), label)
-
-
-class EpochOrder(Sampler[tuple[int, int]]):
-    """The order of one epoch: shuffled by (seed, epoch) for training, as listed for evaluation."""
-
-    def __init__(self, size: int, shuffle: bool, seed: int) -> None:
+    def __init__(
+        self, size: int, batch_size: int, *, training: bool, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
         self.size = size
-        self.shuffle = shuffle
+        self.batch_size = batch_size
+        self.training = training
         self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
         self.epoch = 0
+        self.first_batch = 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.arange(self.size)
-        if self.shuffle:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        return ((self.epoch, int(sample)) for sample in order)
+    def __iter__(self) -> Iterator[BatchIndex]:
+        order = self._order()
+        for number in range(self.first_batch, len(self)):
+            samples = order[number * self.batch_size : (number + 1) * self.batch_size]
+            yield BatchIndex(number, self.epoch, tuple(samples.tolist()))
+
+    def _order(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """The samples of this process."""
+        if not self.training:
+            return np.arange(self.rank, self.size, self.world_size)
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
+        # All processes together take the next world_size * batch_size images; this one its part of them.
+        whole = order[: len(self) * self.world_size * self.batch_size]
+        return whole.reshape(-1, self.world_size, self.batch_size)[:, self.rank].reshape(-1)
 
     def __len__(self) -> int:
-        return self.size
+        """Batches of a whole epoch."""
+        if self.training:
+            return self.size // (self.batch_size * self.world_size)
+        own = len(range(self.rank, self.size, self.world_size))
+        return -(-own // self.batch_size)
 
 
 class ImageLoader:
     """Batches of one split, epoch by epoch.
 
+    Workers write the images of a batch into one of a ring of buffers that all processes share: memory that is
+    allocated anew for each batch costs a tenth of the time it takes to decode into it.
+
     Args:
-        batch_size: images a batch; training drops the last incomplete one, evaluation keeps it.
+        img_size: side of what the transform gives, in pixels.
+        batch_size: images a batch and process.
         workers: processes that decode; 0 decodes in this one.
-        training: shuffle and drop the last incomplete batch.
+        training: shuffle, seed the transform, drop the last incomplete batch, and replace unreadable images instead
+            of leaving them out.
+        max_bad_images: percent of the split that may be unreadable.
+        exif: turn images upright.
+        rank, world_size: this process among those that share the split.
+        start_method: fork, spawn or forkserver; None for the platform's.
+
+    Attributes:
+        unreadable: reasons by image, of all epochs so far.
+        seconds_waited: how long the current epoch has waited for batches.
+
+    Raises:
+        WorkFailedError: not enough shared memory.
     """
 
     def __init__(
         self,
-        folder: ImageFolder,
+        images: Images,
         transform: Transform,
+        img_size: int,
         batch_size: int,
         workers: int,
         *,
         training: bool,
         seed: int = 0,
+        max_bad_images: float = MAX_BAD_IMAGES,
+        exif: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+        start_method: str | None = None,
     ) -> None:
-        self.folder = folder
-        self._order = EpochOrder(len(folder), shuffle=training, seed=seed)
-        self._loader = DataLoader(
-            _Samples(folder, transform, seed),
-            batch_size=batch_size,
-            sampler=self._order,
+        self.images = images
+        self.workers = workers
+        self.max_bad_images = max_bad_images
+        self.unreadable: dict[str, str] = {}
+        self.seconds_waited = 0.0
+        self._batches = EpochBatches(
+            len(images), batch_size, training=training, seed=seed, rank=rank, world_size=world_size
+        )
+        self._slots = _shared_slots(min(batch_size, len(images)), img_size, workers) if workers else None
+        reader = SampleReader(
+            images, transform, img_size, self._slots, seed=seed if training else None, replace=training, exif=exif
+        )
+        self._loader: DataLoader[Samples] = DataLoader(
+            reader,
+            batch_sampler=self._batches,  # type: ignore[arg-type]  # declared for lists; whatever it gives is passed on
             num_workers=workers,
-            drop_last=training,
-            collate_fn=_collate,
+            prefetch_factor=_PREFETCHED if workers else None,
+            collate_fn=as_it_is,
             worker_init_fn=_prepare_worker,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),  # torch would draw the workers' seeds from the global one
         )
 
     def __len__(self) -> int:
-        return len(self._loader)
+        """Batches of an epoch."""
+        return len(self._batches)
 
-    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch.
+    def epoch(self, epoch: int = 0, first_batch: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from `first_batch` on.
 
         Raises:
-            FastViTError: an image cannot be read.
+            FastViTError: more than `max_bad_images` cannot be read.
         """
-        self._order.epoch = epoch
-        for images, labels, problems in self._loader:
-            if problems:
-                raise FastViTError(f"{problems[0]}.", "Remove or replace the file.")
-            yield Batch(images, labels)
+        self._batches.epoch, self._batches.first_batch = epoch, first_batch
+        self.seconds_waited = 0.0
+        waiting_since = time.perf_counter()
+        for samples in self._loader:
+            images = self._own_copy(samples)
+            self.seconds_waited += time.perf_counter() - waiting_since
+            new = self._first_seen(samples.unreadable)
+            if len(images) or new:
+                yield Batch(images.permute(0, 3, 1, 2), torch.tensor(samples.labels, dtype=torch.int64), new)
+            waiting_since = time.perf_counter()
+
+    def _own_copy(self, samples: Samples) -> Tensor:
+        """The images (B, H, W, 3) in memory that no worker will write to again; pinned where there is a GPU."""
+        if self._slots is None:
+            assert samples.images is not None
+            return samples.images
+        shared = self._slots[samples.number % len(self._slots)][: len(samples.labels)]
+        return shared.pin_memory() if torch.cuda.is_available() else shared.clone()
+
+    def _first_seen(self, unreadable: tuple[Unreadable, ...]) -> tuple[Unreadable, ...]:
+        new = tuple({bad.name: bad for bad in unreadable if bad.name not in self.unreadable}.values())
+        self.unreadable |= {bad.name: bad.reason for bad in new}
+        allowed = self.max_bad_images / 100 * len(self.images)
+        if len(self.unreadable) > allowed:
+            name, reason = next(iter(self.unreadable.items()))
+            raise FastViTError(
+                f"{len(self.unreadable)} of {len(self.images):,} images cannot be read, more than "
+                f"{self.max_bad_images:g} %; the first: '{name}' ({reason}).",
+                "See them all with --check-data, then mend or remove them, or pass a larger --max-bad-images.",
+            )
+        return new
 
 
-def load_some_images(folder: ImageFolder, preprocessing: Preprocessing, count: int) -> Tensor:
-    """Images spread evenly over the folder, as the evaluation sees them: uint8 (at most count, 3, H, W).
+def _shared_slots(batch_size: int, img_size: int, workers: int) -> Tensor:
+    """One buffer for each batch that workers may be at, and one for that which is just being copied."""
+    shape = (workers * _PREFETCHED + 1, batch_size, img_size, img_size, 3)
+    try:
+        slots = torch.empty(shape, dtype=torch.uint8)
+        slots.share_memory_()
+    except RuntimeError as error:
+        raise WorkFailedError(
+            f"There is not enough shared memory for {workers} worker processes ({math.prod(shape) / 1e6:.0f} MB).",
+            "Pass fewer --workers (0 needs none), a smaller --batch-size, or in Docker --shm-size 2g.",
+        ) from error
+    return slots
+
+
+@contextlib.contextmanager
+def worker_death_explained(workers: int) -> Iterator[None]:
+    """Around whatever uses a loader: torch raises the end of a worker in any line that the main process is at.
+
+    Raises:
+        WorkFailedError: a worker process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkFailedError(
+            f"A process that reads images was killed by the system ({_how_it_died(error)}); "
+            "most often the memory is used up.",
+            f"Pass --workers below {workers} (0 reads in this process), or a smaller --batch-size.",
+        ) from error
+
+
+def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -> Tensor:
+    """Images spread evenly over the split, as the evaluation sees them: uint8 (at most count, 3, H, W).
 
     Raises:
         FastViTError: an image cannot be read.
     """
-    spread = np.unique(np.linspace(0, len(folder) - 1, min(count, len(folder))).round().astype(int))
-    chosen = ImageFolder(
-        folder.root,
-        folder.class_names,
-        tuple(folder.paths[index] for index in spread),
-        tuple(folder.labels[index] for index in spread),
-    )
-    loader = ImageLoader(chosen, evaluation_transform(preprocessing), len(chosen), workers=0, training=False)
-    return next(loader.epoch()).images
+    transform = evaluation_transform(preprocessing)
+    spread = np.unique(np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int))
+    pixels = []
+    for index in spread.tolist():
+        try:
+            pixels.append(transform(decode(images.read(index))))
+        except Exception as error:  # decoders raise many types on damaged files
+            raise FastViTError(
+                f"'{images.name(index)}' cannot be read as an image ({error}).", "Remove or replace the file."
+            ) from error
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
 
-def _collate(samples: list[_Sample]) -> tuple[Tensor, Tensor, list[str]]:
-    problems = [sample.problem for sample in samples if sample.problem]
-    images = [sample.image for sample in samples if sample.image is not None]
-    # np.stack keeps the channels-last strides that decoding leaves, and training on such a batch crashes torch
-    # on AVX-512 CPUs: ascontiguousarray is not for speed.
-    stacked = torch.from_numpy(np.ascontiguousarray(np.stack(images))) if images else torch.empty(0)
-    return stacked, torch.tensor([sample.label for sample in samples]), problems
+def _how_it_died(error: RuntimeError) -> str:
+    """`signal: Killed` of torch's long message."""
+    text = str(error)
+    return text[text.index("signal:") :].split(".")[0] if "signal:" in text else "it ended without a word"
 
 
 def _prepare_worker(_: int) -> None:
     torch.set_num_threads(1)
+    gc.freeze()  # collecting what was inherited would touch, and so copy, every page of it
     # Ctrl-C reaches the whole process group; only the main process decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

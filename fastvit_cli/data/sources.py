@@ -1,18 +1,23 @@
-"""Where images come from: class folders, named by `--data`, by the checkpoint, by the environment, or the demo."""
+"""Which data set is meant, by `--data`, the checkpoint or the environment, and the images of its splits."""
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from fastvit_cli.data.class_folders import FOLDER_HINT, Progress
+from fastvit_cli.data.class_map import apply, read_class_map, some, unnamed
 from fastvit_cli.data.demo import ensure_demo_dataset
+from fastvit_cli.data.folder_index import open_indexed
+from fastvit_cli.data.images import ImageFolder, Images, relabel
+from fastvit_cli.data.timm_specs import is_spec, open_spec
 from fastvit_cli.errors import FastViTError, closest
 
 DEMO = "demo"
 ENVIRONMENT_VARIABLE = "FASTVIT_DATA"
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"))
 _SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
-_FOLDER_HINT = "Pass --data with a folder that holds train/ and val/, each with one folder a class."
 
 
 @dataclass(frozen=True)
@@ -21,26 +26,13 @@ class DataChoice:
 
     Attributes:
         name: what `--data` would be to get it again.
-        root: folder with the splits.
+        root: folder with the splits; None for a data set that timm reads.
         reason: why this one, for the user to read.
     """
 
     name: str
-    root: Path
+    root: Path | None
     reason: str
-
-
-@dataclass(frozen=True)
-class ImageFolder:
-    """One split of a class-folder data set. `labels[i]` indexes `class_names`; sorted, so the same everywhere."""
-
-    root: Path
-    class_names: tuple[str, ...]
-    paths: tuple[str, ...]
-    labels: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.paths)
 
 
 def choose_data(
@@ -64,9 +56,11 @@ def choose_data(
         name, reason = DEMO, "the built-in demo; pass --data FOLDER for your own images"
     if name == DEMO:
         return DataChoice(DEMO, ensure_demo_dataset(on_progress=on_demo_progress), reason)
+    if is_spec(name):
+        return DataChoice(name, None, reason)
     root = Path(name).expanduser()
     if not root.is_dir():
-        raise FastViTError(f"There is no data folder '{name}' ({reason}).", f"{_near(root)}{_FOLDER_HINT}")
+        raise FastViTError(f"There is no data folder '{name}' ({reason}).", f"{_near(root)}{FOLDER_HINT}")
     return DataChoice(str(root.resolve()), root.resolve(), reason)
 
 
@@ -75,28 +69,31 @@ def _near(path: Path) -> str:
     return closest(path.name, siblings)
 
 
-def open_split(root: Path, split: str) -> ImageFolder:
+def open_images(
+    data: DataChoice, split: str, class_map: str | None = None, on_progress: Progress | None = None
+) -> Images:
+    """One split of a data set.
+
+    Args:
+        class_map: file that says which index each class has; without it, its sorted position.
+        on_progress: called with the class folders listed so far and their number; not when an index knows them.
+
+    Raises:
+        FastViTError: no such data set or split, no class folders, a class without images or not in the map, or a bad
+            map.
+    """
+    known = None if class_map is None else read_class_map(Path(class_map).expanduser())
+    images = open_spec(data.name, split) if data.root is None else open_split(data.root, split, on_progress)
+    return images if known is None else apply(images, known)
+
+
+def open_split(root: Path, split: str, on_progress: Progress | None = None) -> ImageFolder:
     """List the images of one split: `root/<split>/<class>/**`, or `root/<class>/**` when `root` is a split itself.
 
     Raises:
         FastViTError: no such split, no class folders, or a class without images.
     """
-    folder = _split_folder(root, split)
-    classes = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-    if not classes:
-        raise FastViTError(f"'{folder}' holds no class folders.", _FOLDER_HINT)
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = _images_below(folder / name)
-        if not found:
-            raise FastViTError(
-                f"The class folder '{folder / name}' holds no images.",
-                f"Remove it or put images into it ({', '.join(sorted(IMAGE_SUFFIXES))}).",
-            )
-        paths += found
-        labels += [label] * len(found)
-    return ImageFolder(folder, tuple(classes), tuple(paths), tuple(labels))
+    return open_indexed(_split_folder(root, split), on_progress)
 
 
 def _split_folder(root: Path, split: str) -> Path:
@@ -106,22 +103,13 @@ def _split_folder(root: Path, split: str) -> Path:
     known = {name for names in _SPLIT_FOLDERS.values() for name in names}
     there = [name for name in sorted(known) if (root / name).is_dir()]
     if there:
-        raise FastViTError(f"'{root}' has no '{split}' split.", f"It has: {', '.join(there)}. {_FOLDER_HINT}")
+        raise FastViTError(f"'{root}' has no '{split}' split.", f"It has: {', '.join(there)}. {FOLDER_HINT}")
     if split == "train":
-        raise FastViTError(f"'{root}' has no 'train' folder.", _FOLDER_HINT)
+        raise FastViTError(f"'{root}' has no 'train' folder.", FOLDER_HINT)
     return root
 
 
-def _images_below(folder: Path) -> list[str]:
-    return sorted(
-        str(Path(parent) / name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
-    )
-
-
-def check_same_classes(train: ImageFolder, val: ImageFolder) -> None:
+def check_same_classes(train: Images, val: Images) -> None:
     """Raises:
     FastViTError: the splits do not hold the same classes; names some that differ.
     """
@@ -129,39 +117,55 @@ def check_same_classes(train: ImageFolder, val: ImageFolder) -> None:
         return
     only_train = sorted(set(train.class_names) - set(val.class_names))
     only_val = sorted(set(val.class_names) - set(train.class_names))
-    parts = [f"only in '{train.root}': {_some(only_train)}"] if only_train else []
-    parts += [f"only in '{val.root}': {_some(only_val)}"] if only_val else []
+    parts = [f"only in '{train.where}': {some(only_train)}"] if only_train else []
+    parts += [f"only in '{val.where}': {some(only_val)}"] if only_val else []
     raise FastViTError(
-        f"Training and validation hold different classes; {'; '.join(parts)}.",
+        f"Training and validation hold different classes; {'; '.join(parts) or 'they differ in order'}.",
         "Give both the same class folders.",
     )
 
 
-def with_model_classes(folder: ImageFolder, num_classes: int, class_names: tuple[str, ...] | None) -> ImageFolder:
+def with_model_classes(
+    images: Images, num_classes: int, class_names: tuple[str, ...] | None, *, mapped: bool = False
+) -> Images:
     """The same images with labels that index the model's classes.
 
-    By name when the model knows its names (the folder may hold only some of them), else by sorted position.
+    By name when the model knows its names (the images may be of only some of them), else by sorted position.
+
+    Args:
+        mapped: the labels come from a class map, and index the model's classes already.
 
     Raises:
         FastViTError: a class the model does not have, or another number of classes.
     """
+    if mapped:
+        return _with_mapped_classes(images, num_classes, class_names)
     if class_names is not None:
-        unknown = sorted(set(folder.class_names) - set(class_names))
+        unknown = sorted(set(images.class_names) - set(class_names))
         if unknown:
             raise FastViTError(
-                f"'{folder.root}' holds {len(unknown)} classes that the model does not know: {_some(unknown)}.",
-                f"The model knows {len(class_names)}: {_some(list(class_names))}. Pass its own --data.",
+                f"'{images.where}' holds {len(unknown)} classes that the model does not know: {some(unknown)}.",
+                f"The model knows {len(class_names)}: {some(list(class_names))}. Pass its own --data.",
             )
         position = {name: index for index, name in enumerate(class_names)}
-        labels = tuple(position[folder.class_names[label]] for label in folder.labels)
-        return ImageFolder(folder.root, class_names, folder.paths, labels)
-    if len(folder.class_names) != num_classes:
+        lookup = np.array([position[name] for name in images.class_names], dtype=np.int32)
+        return images.relabelled(class_names, relabel(images.labels, lookup))
+    if len(images.class_names) != num_classes:
         raise FastViTError(
-            f"'{folder.root}' holds {len(folder.class_names)} classes and the model has {num_classes}.",
+            f"'{images.where}' holds {len(images.class_names)} classes and the model has {num_classes}.",
             "Pass the --data it was trained for; its file does not say the names of its classes.",
         )
-    return folder
+    return images
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def _with_mapped_classes(images: Images, num_classes: int, class_names: tuple[str, ...] | None) -> Images:
+    """The names become one for each output of the model: its own, else the map's as far as they go."""
+    largest = int(images.labels.max())
+    if largest >= num_classes:
+        raise FastViTError(
+            f"The class map gives '{images.class_names[largest]}' of '{images.where}' the index {largest}, "
+            f"and the model has {num_classes} classes, from index 0.",
+            "Pass the --class-map of the data it was trained for.",
+        )
+    missing = tuple(unnamed(index) for index in range(len(images.class_names), num_classes))
+    return images.relabelled(class_names or (images.class_names + missing)[:num_classes], images.labels)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastvit_cli.data.loader import ImageLoader, resolve_workers
-from fastvit_cli.data.sources import DataChoice, open_split, with_model_classes
+from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.samples import Unreadable
+from fastvit_cli.data.sources import DataChoice, open_images, with_model_classes
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.evaluation.evaluate import evaluate
@@ -19,6 +20,8 @@ class ValidateResult:
     Attributes:
         model: file or published name.
         device: where it really ran.
+        data_wait: share of the time, 0 to 1, spent waiting for images.
+        unreadable: images left out of the scores.
         published_top1: ImageNet-1k top-1 that was published for these weights; None for others.
     """
 
@@ -36,6 +39,8 @@ class ValidateResult:
     top5: float
     loss: float
     images_per_second: float
+    data_wait: float
+    unreadable: tuple[Unreadable, ...]
     published_top1: float | None
 
 
@@ -46,21 +51,38 @@ def validate(
     model: str,
     published_top1: float | None,
     on_progress: Callable[[int, int], None] | None = None,
+    on_unreadable: Callable[[Unreadable], None] | None = None,
 ) -> ValidateResult:
     """Score every image of the split, preprocessed as the model's file says.
 
     Args:
         on_progress: called with (images done, images in all).
+        on_unreadable: called for an image that cannot be read, once.
 
     Raises:
-        FastViTError: no such split, classes the model does not know, an unreadable image.
+        FastViTError: no such split, classes the model does not know, too many unreadable images.
+        WorkFailedError: a process that reads images was killed.
     """
     info = runtime.info
-    images = with_model_classes(open_split(data.root, config.split), info.num_classes, info.class_names)
+    images = with_model_classes(
+        open_images(data, config.split, config.class_map),
+        info.num_classes,
+        info.class_names,
+        mapped=config.class_map is not None,
+    )
     preprocessing = info.preprocessing.at_size(config.img_size)
-    workers = resolve_workers(config.workers)
-    loader = ImageLoader(images, evaluation_transform(preprocessing), config.batch_size, workers, training=False)
-    evaluation = evaluate(runtime, loader, on_progress)
+    loader = ImageLoader(
+        images,
+        evaluation_transform(preprocessing, config.transforms),
+        preprocessing.img_size,
+        config.batch_size,
+        resolve_workers(config.workers),
+        training=False,
+        max_bad_images=config.max_bad_images,
+        exif=config.exif,
+    )
+    with worker_death_explained(loader.workers):
+        evaluation = evaluate(runtime, loader, on_progress, on_unreadable)
     scores = evaluation.scores
     return ValidateResult(
         model=model,
@@ -77,5 +99,7 @@ def validate(
         top5=scores.top5,
         loss=scores.loss,
         images_per_second=evaluation.images_per_second,
+        data_wait=evaluation.data_wait,
+        unreadable=evaluation.unreadable,
         published_top1=published_top1,
     )

@@ -40,4 +40,7 @@ def normalize(images: Tensor, info: ModelInfo) -> Tensor:
         return images
     mean = torch.tensor(info.preprocessing.mean, device=images.device).reshape(3, 1, 1)
     std = torch.tensor(info.preprocessing.std, device=images.device).reshape(3, 1, 1)
-    return (images.float() / 255.0 - mean) / std
+    # Batches are channels-last in memory. Kept, that would reach the network, whose backward then crashes torch on
+    # AVX-512 CPUs.
+    plain = images.to(torch.float32, memory_format=torch.contiguous_format)
+    return plain.div_(255.0).sub_(mean).div_(std)

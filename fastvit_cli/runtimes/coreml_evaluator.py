@@ -113,7 +113,7 @@ def _read(path: Path) -> tuple[Any, Any]:
 def _to_pixels(images: Tensor, info: ModelInfo) -> Tensor:
     """What Core ML is given: whole numbers 0 to 255. Normalised images are brought back to them."""
     if images.dtype == torch.uint8:
-        return images.float()
+        return images.to(torch.float32, memory_format=torch.contiguous_format)
     mean = torch.tensor(info.preprocessing.mean).reshape(3, 1, 1)
     std = torch.tensor(info.preprocessing.std).reshape(3, 1, 1)
     return ((images * std + mean) * 255.0).round().clamp(0.0, 255.0)

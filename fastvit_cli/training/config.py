@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from fastvit_cli.data.config import DataConfig
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import PANEL_DATA, PANEL_MODEL, PANEL_OUTPUT, ModelConfig, option, output_option
@@ -19,7 +20,7 @@ _RECIPE_DEFAULT = "the recipe's"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(ModelConfig):
+class TrainConfig(ModelConfig, DataConfig):
     """See the help texts. A `config.yaml` of a run folder holds the same names."""
 
     variant: str = option(
@@ -35,13 +36,6 @@ class TrainConfig(ModelConfig):
         panel=PANEL_MODEL,
         metavar="FILE",
         default_text="none, random weights",
-    )
-    data: str | None = option(
-        None,
-        "Folder with train/ and val/ (or validation/), or demo.",
-        panel=PANEL_DATA,
-        metavar="FOLDER",
-        default_text="what --ckpt was trained on, else $FASTVIT_DATA, else demo",
     )
     output: str | None = output_option("Run folder to create.", default_text="runs/train/<date>-<time>-<variant>")
     config: str | None = option(
@@ -64,10 +58,6 @@ class TrainConfig(ModelConfig):
         maximum=1.0,
         default_text="the variant's, .90 or .95; demo 1.0",
     )
-    workers: int | None = option(
-        None, "Processes that decode images; 0 decodes in this one.", panel=PANEL_DATA, minimum=0,
-        default_text="cores - 1, at most 8",
-    )  # fmt: skip
     epochs: int = option(
         100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1, default_text=_RECIPE_DEFAULT
     )
@@ -109,6 +99,13 @@ class TrainConfig(ModelConfig):
         "rand-m9-mstd0.5-inc1", "timm policy, or none.", panel=PANEL_AUGMENTATION, metavar="POLICY",
         default_text=_RECIPE_DEFAULT,
     )  # fmt: skip
+    color_jitter: float = option(
+        0.4,
+        "Strength of brightness, contrast and saturation changes where there is no policy.",
+        panel=PANEL_AUGMENTATION,
+        minimum=0.0,
+        default_text=_RECIPE_DEFAULT,
+    )
     mixup: float = option(
         0.2, "Mixup alpha; 0 for none.", panel=PANEL_AUGMENTATION, minimum=0.0, default_text=_RECIPE_DEFAULT
     )
@@ -135,7 +132,7 @@ class TrainConfig(ModelConfig):
 
 
 # Where a run is and what it continues is no part of its recipe.
-_NOT_SAVED = frozenset(("config", "resume", "output"))
+_NOT_SAVED = frozenset(("config", "resume", "output", "check_data"))
 
 
 def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig:

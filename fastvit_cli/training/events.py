@@ -17,6 +17,7 @@ class RunStarted:
     steps_per_epoch: int
     batch_size: int
     img_size: int
+    workers: int
     device: str
     notes: tuple[str, ...]
 
@@ -49,8 +50,21 @@ class ValidationProgress:
 
 
 @dataclass(frozen=True)
+class ImageUnreadable:
+    """Once for each image, and what the decoder said."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class EpochDone:
-    """One line of metrics.csv; epochs count from 1, accuracies are in percent, times in seconds."""
+    """One line of metrics.csv; epochs count from 1, accuracies are in percent, times in seconds.
+
+    Attributes:
+        data_wait: share of the training time, 0 to 1, spent waiting for images.
+        unreadable: images that could not be read, since the run was started or resumed.
+    """
 
     epoch: int
     epochs: int
@@ -62,7 +76,9 @@ class EpochDone:
     val_top5: float
     images_per_second: float
     seconds: float
+    data_wait: float
+    unreadable: int
     is_best: bool
 
 
-TrainEvent = RunStarted | TimeEstimated | StepDone | ValidationProgress | EpochDone
+TrainEvent = RunStarted | TimeEstimated | StepDone | ValidationProgress | ImageUnreadable | EpochDone

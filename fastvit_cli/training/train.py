@@ -7,9 +7,9 @@ from pathlib import Path
 from statistics import median
 
 from fastvit_cli.checkpoints.load import LoadedModel
-from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers
+from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers, worker_death_explained
 from fastvit_cli.data.randomness import seed_everything
-from fastvit_cli.data.sources import DataChoice, check_same_classes, open_split
+from fastvit_cli.data.sources import DataChoice, check_same_classes, open_images
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
 from fastvit_cli.devices import describe_device, resolve_device
 from fastvit_cli.errors import FastViTError
@@ -61,7 +61,7 @@ def train(
 
     Raises:
         FastViTError: wrong input, before anything is written.
-        WorkFailedError: the loss is not finite.
+        WorkFailedError: the loss is not finite, or a process that reads images was killed.
     """
     started = time.perf_counter()
     trainer = _build(config, data, loaded)
@@ -72,7 +72,8 @@ def train(
     interrupted = False
     try:
         for epoch in range(len(trainer.history), config.epochs):
-            row = trainer.train_epoch(epoch, on_event)
+            with worker_death_explained(trainer.train_loader.workers):
+                row = trainer.train_epoch(epoch, on_event)
             folder.save_epoch(trainer.weights, trainer.info, trainer.history, trainer.state())
             on_event(row)
     except KeyboardInterrupt:
@@ -83,7 +84,7 @@ def train(
 
 def _build(config: TrainConfig, data: DataChoice, loaded: LoadedModel | None) -> Trainer:
     device = resolve_device(config.device)
-    train_images, val_images = open_split(data.root, "train"), open_split(data.root, "val")
+    train_images, val_images = (open_images(data, split, config.class_map) for split in ("train", "val"))
     check_same_classes(train_images, val_images)
     if len(train_images) < config.batch_size:
         raise FastViTError(
@@ -94,16 +95,27 @@ def _build(config: TrainConfig, data: DataChoice, loaded: LoadedModel | None) ->
     start = prepare_start(config, loaded, train_images.class_names, data.name)
     preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers)
     policy = None if config.auto_augment == NO_POLICY else config.auto_augment
+    augmentation = Augmentation(config.min_scale, config.hflip, policy, config.color_jitter)
     train_loader = ImageLoader(
         train_images,
-        training_transform(preprocessing, Augmentation(config.min_scale, config.hflip, policy)),
+        training_transform(preprocessing, augmentation, config.transforms),
+        config.img_size,
         config.batch_size,
         workers,
         training=True,
         seed=config.seed,
+        max_bad_images=config.max_bad_images,
+        exif=config.exif,
     )
     val_loader = ImageLoader(
-        val_images, evaluation_transform(preprocessing), EVALUATION_BATCH_SIZE, workers, training=False
+        val_images,
+        evaluation_transform(preprocessing, config.transforms),
+        config.img_size,
+        EVALUATION_BATCH_SIZE,
+        workers,
+        training=False,
+        max_bad_images=config.max_bad_images,
+        exif=config.exif,
     )
     return Trainer(config, start, train_loader, val_loader, device)
 
@@ -114,13 +126,14 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
         variant=trainer.info.variant,
         parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
         classes=trainer.info.num_classes,
-        train_images=len(trainer.train_loader.folder),
-        val_images=len(trainer.val_loader.folder),
+        train_images=len(trainer.train_loader.images),
+        val_images=len(trainer.val_loader.images),
         epochs=trainer.config.epochs,
         history=tuple(trainer.history),
         steps_per_epoch=len(trainer.train_loader),
         batch_size=trainer.config.batch_size,
         img_size=trainer.config.img_size,
+        workers=trainer.train_loader.workers,
         device=describe_device(trainer.device),
         notes=trainer.notes,
     )

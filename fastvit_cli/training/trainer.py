@@ -23,7 +23,14 @@ from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.estimate import TimeLeft
-from fastvit_cli.training.events import EpochDone, StepDone, TimeEstimated, TrainEvent, ValidationProgress
+from fastvit_cli.training.events import (
+    EpochDone,
+    ImageUnreadable,
+    StepDone,
+    TimeEstimated,
+    TrainEvent,
+    ValidationProgress,
+)
 from fastvit_cli.training.start import Start
 
 Listener = Callable[[TrainEvent], None]
@@ -68,7 +75,7 @@ class Trainer:
         mixing = MixingConfig(config.mixup, config.cutmix, config.random_erasing, config.label_smoothing)
         self.mix = BatchMixer(mixing, start.info.num_classes, device)
         self.history: list[EpochDone] = []
-        self.time_left = TimeLeft(steps, config.epochs, len(val_loader.folder) / (steps * config.batch_size))
+        self.time_left = TimeLeft(steps, config.epochs, len(val_loader.images) / (steps * config.batch_size))
 
     @property
     def weights(self) -> FastViT:
@@ -85,16 +92,20 @@ class Trainer:
         """
         started = time.perf_counter()
         last = None
-        for last in self._steps(epoch):
+        for last in self._steps(epoch, on_event):
             on_event(last)
             total = self.time_left.estimate_once()
             if total is not None:
                 on_event(TimeEstimated(total))
         assert last is not None, "an epoch has at least one step"
         trained = time.perf_counter() - started
+        waited = self.train_loader.seconds_waited
         runtime = TorchRuntime(self.weights, self.info, self.device)
         scores = evaluate(
-            runtime, self.val_loader, lambda done, total: on_event(ValidationProgress(done, total))
+            runtime,
+            self.val_loader,
+            lambda done, total: on_event(ValidationProgress(done, total)),
+            lambda bad: on_event(ImageUnreadable(bad.name, bad.reason)),
         ).scores
         seconds = time.perf_counter() - started
         self.time_left.epoch_took(seconds)
@@ -109,12 +120,14 @@ class Trainer:
             val_top5=scores.top5,
             images_per_second=len(self.train_loader) * self.config.batch_size / trained,
             seconds=seconds,
+            data_wait=waited / trained,
+            unreadable=len(self.train_loader.unreadable) + len(self.val_loader.unreadable),
             is_best=scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
         )
         self.history.append(row)
         return row
 
-    def _steps(self, epoch: int) -> Iterator[StepDone]:
+    def _steps(self, epoch: int, on_event: Listener) -> Iterator[StepDone]:
         """Train one epoch; yields the running means now and then, and after the last step."""
         # A frozen backbone stays as it is: its BatchNorms do not learn from the new images either.
         self.network.train(not self.config.freeze_backbone)
@@ -123,6 +136,8 @@ class Trainer:
         loss_sum = hit_sum = 0.0
         reported = started = time.perf_counter()
         for step, batch in enumerate(self.train_loader.epoch(epoch)):
+            for bad in batch.unreadable:
+                on_event(ImageUnreadable(bad.name, bad.reason))
             lr = self.schedule.at(epoch * steps + step)
             sums += self._update(batch, lr, epoch, step)
             now = time.perf_counter()

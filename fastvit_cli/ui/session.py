@@ -52,6 +52,10 @@ class Session:
 
         self.stderr.print(Text(text, style=style), soft_wrap=True)
 
+    def unreadable(self, bad: Any) -> None:
+        """One line for an image that cannot be read: anything with a `name` and a `reason`."""
+        self.note(f"Cannot read '{bad.name}' ({bad.reason}).", style="yellow")
+
     def finish(self, result: Any, view: "RenderableType") -> None:
         """Show the frozen result: as JSON on stdout, or as the view of it."""
         if self.json:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fastvit_cli.training.events import (
     EpochDone,
+    ImageUnreadable,
     RunStarted,
     StepDone,
     TimeEstimated,
@@ -34,6 +35,8 @@ class TrainingView:
         self._history: list[EpochDone] = []
         self._progress: Progress | None = None
         self._epochs = self._steps = TaskID(0)
+        self._workers = 0
+        self._wait_was_said = False
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +53,7 @@ class TrainingView:
             TimeEstimated: self._estimated,
             StepDone: self._step,
             ValidationProgress: self._validation,
+            ImageUnreadable: self._unreadable,
             EpochDone: self._epoch,
         }
         handlers[type(event)](event)
@@ -58,6 +62,7 @@ class TrainingView:
         assert isinstance(event, RunStarted)
         self._run_dir = event.run_dir
         self._history = list(event.history)
+        self._workers = event.workers
         if event.history:
             self._session.note(f"Going on after epoch {len(event.history)} of {event.epochs}.")
         for note in event.notes:
@@ -109,6 +114,10 @@ class TrainingView:
             text=f"loss {event.loss:.3f}  top-1 {event.top1:.1f}  {event.images_per_second:.0f} images/s",
         )
 
+    def _unreadable(self, event: TrainEvent) -> None:
+        assert isinstance(event, ImageUnreadable)
+        self._session.unreadable(event)
+
     def _validation(self, event: TrainEvent) -> None:
         assert isinstance(event, ValidationProgress)
         if self._progress is not None:
@@ -120,17 +129,32 @@ class TrainingView:
         assert isinstance(event, EpochDone)
         self._history.append(event)
         line = (
-            f"{event.epoch:>4}/{event.epochs:<4} {event.train_loss:>10.4f} {event.val_loss:>9.4f} "
-            f"{event.val_top1:>7.2f} {event.val_top5:>7.2f} {event.images_per_second:>9.0f} "
-            f"{duration(event.seconds):>12}{'  best' if event.is_best else ''}"
+            f"{event.epoch:>4}/{event.epochs:<4} {event.train_loss:>10.4f} {event.val_loss:>8.4f} "
+            f"{event.val_top1:>7.2f} {event.val_top5:>7.2f} {event.images_per_second:>8.0f} "
+            f"{100 * event.data_wait:>6.0f} {duration(event.seconds):>10}{'  best' if event.is_best else ''}"
         )
         self._session.stderr.print(Text(line, style="green" if event.is_best else ""), soft_wrap=True)
+        if event.unreadable:
+            self._session.note(f"{event.unreadable:,} unreadable images so far.", style="yellow")
+        # The first epoch also waits for the worker processes to start.
+        if event.data_wait > _LONG_WAIT and event.epoch > 1 and not self._wait_was_said:
+            self._wait_was_said = True
+            self._session.note(_wait_hint(event.data_wait, self._workers), style="yellow")
         plot_curves(self._history, self._run_dir / CURVES)
 
 
 _HEADER = (
-    f"{'epoch':<9} {'train loss':>10} {'val loss':>9} {'top-1 %':>7} {'top-5 %':>7} {'images/s':>9} {'time':>12}"
+    f"{'epoch':<9} {'train loss':>10} {'val loss':>8} {'top-1 %':>7} {'top-5 %':>7} {'images/s':>8} {'wait %':>6} "
+    f"{'time':>10}"
 )
+_LONG_WAIT = 0.2  # of an epoch
+
+
+def _wait_hint(share: float, workers: int) -> str:
+    waited = f"{100 * share:.0f} % of the time went into waiting for images"
+    if workers == 0:
+        return f"{waited}: with --workers 1 or more they are read while the network trains."
+    return f"{waited}: try more --workers than {workers}, smaller image files, or a faster disk."
 
 
 def training_result(result: TrainResult) -> RenderableType:

