@@ -72,7 +72,8 @@ class ImageFolder:
         return str(self.root / self.files[index])
 
     def read(self, index: int) -> bytes:
-        return (self.root / self.files[index]).read_bytes()
+        with (self.root / self.files[index]).open("rb", buffering=0) as file:  # whole files need no buffer between
+            return file.read()
 
     def relabelled(self, class_names: tuple[str, ...], labels: Labels) -> "ImageFolder":
         return replace(self, class_names=class_names, labels=labels)
