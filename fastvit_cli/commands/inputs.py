@@ -67,17 +67,20 @@ def announced_data(data: str | None, from_checkpoint: str | None, session: Sessi
     return choice
 
 
-def check_data(data: str | None, splits: tuple[str, ...], config: "DataConfig", session: Session) -> int:
-    """`--check-data`: read every image of these splits once and list those that cannot be read."""
+def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfig", session: Session) -> int:
+    """`--check-data`: read every image of these splits once and list those that cannot be read.
+
+    Raises:
+        FastViTError: no such split, no classes, or a class without images.
+    """
     from fastvit_cli.data.check import DataCheck, check_split
     from fastvit_cli.data.sources import open_images
     from fastvit_cli.ui.views import data_check_view
 
-    choice = announced_data(data, None, session)
     checked = []
     for split in splits:
-        images = open_images(choice, split, config.class_map)
         with session.bar(f"Reading {split}") as bar:
+            images = open_images(choice, split, config.class_map, bar.update)
             checked.append(check_split(images, config, bar.update))
     result = DataCheck(choice.name, tuple(checked), passed=not any(split.unreadable for split in checked))
     session.finish(result, data_check_view(result))

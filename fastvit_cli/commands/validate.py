@@ -18,12 +18,14 @@ def validate(config: ValidateConfig, session: Session) -> int:
     from fastvit_cli.runtimes.open import open_source
     from fastvit_cli.ui.views import validation_view
 
-    if config.check_data:
-        return check_data(config.data, (config.split,), config, session)
+    if config.check_data and config.data is not None:  # needs no model
+        return check_data(announced_data(config.data, None, session), (config.split,), config, session)
     device = resolve_device(config.device)
     source = announced_source(config, session, random_allowed=False)
     runtime = open_source(source, device)
     data = announced_data(config.data, runtime.info.data, session)
+    if config.check_data:
+        return check_data(data, (config.split,), config, session)
     with session.bar("Validating") as bar:
         published = source.hub.published_top1 if source.hub else None
         result = score(config, runtime, data, source.name, published, bar.update, session.unreadable)

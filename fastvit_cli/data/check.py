@@ -45,7 +45,14 @@ def check_split(
         WorkFailedError: a process that reads images was killed.
     """
     loader = ImageLoader(
-        images, _one_pixel, 1, _BATCH_SIZE, resolve_workers(config.workers), training=False, max_bad_images=100.0
+        images,
+        _one_pixel,
+        1,
+        _BATCH_SIZE,
+        resolve_workers(config.workers),
+        training=False,
+        max_bad_images=100.0,
+        exif=config.exif,
     )
     with worker_death_explained(loader.workers):
         for done, _ in enumerate(loader.epoch(), start=1):

@@ -106,7 +106,7 @@ def _images_below(folder: Path, name: str, above: frozenset[_Identity], seen: di
         seen[relative] = stamp(stat)
         inside = ancestors | {_identity(stat)}
         for entry in _entries(folder / relative):
-            if _is_folder(entry):
+            if _is_folder(entry) and not entry.name.startswith("."):
                 waiting.append((f"{relative}/{entry.name}", inside))
             elif _is_image(entry.name):
                 images.append(f"{relative}/{entry.name}")

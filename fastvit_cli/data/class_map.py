@@ -119,3 +119,10 @@ def _check(path: Path, pairs: list[tuple[str, Any]]) -> None:
             )
         names.add(name)
         by_index[index] = name
+    for index in set(range(max(by_index))) - set(by_index):
+        if unnamed(index) in names:
+            raise FastViTError(
+                f"The class map '{path}' names a folder '{unnamed(index)}', which is what index {index} is called "
+                "for want of a name.",
+                f"Give index {index} a name, or the folder another.",
+            )

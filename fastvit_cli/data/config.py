@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from fastvit_cli.options import PANEL_DATA, option
 
+FAST, PIL = "fast", "pil"  # ways to transform images
+MAX_BAD_IMAGES = 1.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -25,16 +28,16 @@ class DataConfig:
         default_text="sorted by name",
     )
     transforms: str = option(
-        "fast",
-        "fast computes on uint8 arrays; pil gives timm's exact pixels, three times as slow.",
+        FAST,
+        "fast computes on uint8 arrays; pil gives timm's exact pixels, two to three times as slow.",
         panel=PANEL_DATA,
-        choices=("fast", "pil"),
+        choices=(FAST, PIL),
     )
     exif: bool = option(
         False, "Turn images upright by their EXIF orientation; published accuracies ignore it.", panel=PANEL_DATA
     )
     max_bad_images: float = option(
-        1.0,
+        MAX_BAD_IMAGES,
         "Percent of the images that may be unreadable before it is an error.",
         panel=PANEL_DATA,
         minimum=0.0,

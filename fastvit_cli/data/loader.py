@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
+from fastvit_cli.data.config import MAX_BAD_IMAGES
 from fastvit_cli.data.decoding import decode
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
@@ -22,7 +23,6 @@ from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
 
 EVALUATION_BATCH_SIZE = 64
-MAX_BAD_IMAGES = 1.0
 _PREFETCHED = 2  # batches that each worker is ahead
 
 
@@ -94,6 +94,7 @@ class ImageLoader:
             of leaving them out.
         max_bad_images: percent of the split that may be unreadable.
         exif: turn images upright.
+        pin: give batches in pinned memory, from which copies to a CUDA device overlap with work.
         rank, world_size: this process among those that share the split.
         start_method: fork, spawn or forkserver; None for the platform's.
 
@@ -117,6 +118,7 @@ class ImageLoader:
         seed: int = 0,
         max_bad_images: float = MAX_BAD_IMAGES,
         exif: bool = False,
+        pin: bool = False,
         rank: int = 0,
         world_size: int = 1,
         start_method: str | None = None,
@@ -126,6 +128,7 @@ class ImageLoader:
         self.max_bad_images = max_bad_images
         self.unreadable: dict[str, str] = {}
         self.seconds_waited = 0.0
+        self._pin = pin
         self._batches = EpochBatches(
             len(images), batch_size, training=training, seed=seed, rank=rank, world_size=world_size
         )
@@ -153,7 +156,7 @@ class ImageLoader:
         """The batches of one epoch, from `first_batch` on.
 
         Raises:
-            FastViTError: more than `max_bad_images` cannot be read.
+            FastViTError: more than `max_bad_images` cannot be read, or in training twenty that were tried for one.
         """
         self._batches.epoch, self._batches.first_batch = epoch, first_batch
         self.seconds_waited = 0.0
@@ -162,17 +165,19 @@ class ImageLoader:
             images = self._own_copy(samples)
             self.seconds_waited += time.perf_counter() - waiting_since
             new = self._first_seen(samples.unreadable)
+            if self._batches.training and len(images) < self._batches.batch_size:
+                raise _none_readable(samples.unreadable)
             if len(images) or new:
                 yield Batch(images.permute(0, 3, 1, 2), torch.tensor(samples.labels, dtype=torch.int64), new)
             waiting_since = time.perf_counter()
 
     def _own_copy(self, samples: Samples) -> Tensor:
-        """The images (B, H, W, 3) in memory that no worker will write to again; pinned where there is a GPU."""
-        if self._slots is None:
-            assert samples.images is not None
-            return samples.images
+        """The images (B, H, W, 3) in memory that no worker will write to again."""
+        if samples.images is not None:
+            return samples.images.pin_memory() if self._pin else samples.images
+        assert self._slots is not None
         shared = self._slots[samples.number % len(self._slots)][: len(samples.labels)]
-        return shared.pin_memory() if torch.cuda.is_available() else shared.clone()
+        return shared.pin_memory() if self._pin else shared.clone()
 
     def _first_seen(self, unreadable: tuple[Unreadable, ...]) -> tuple[Unreadable, ...]:
         new = tuple({bad.name: bad for bad in unreadable if bad.name not in self.unreadable}.values())
@@ -188,8 +193,19 @@ class ImageLoader:
         return new
 
 
+def _none_readable(unreadable: tuple[Unreadable, ...]) -> FastViTError:
+    first = unreadable[0]
+    return FastViTError(
+        f"'{first.name}' cannot be read ({first.reason}), nor can any of those tried in its place.",
+        "Check that the disk is still there; --check-data lists what cannot be read.",
+    )
+
+
 def _shared_slots(batch_size: int, img_size: int, workers: int) -> Tensor:
-    """One buffer for each batch that workers may be at, and one for that which is just being copied."""
+    """One buffer for each batch that workers may be at, and one for that which is just being copied.
+
+    torch's DataLoader sends out `workers * _PREFETCHED` batches beyond the one it last returned, and not one more.
+    """
     shape = (workers * _PREFETCHED + 1, batch_size, img_size, img_size, 3)
     try:
         slots = torch.empty(shape, dtype=torch.uint8)
@@ -212,7 +228,7 @@ def worker_death_explained(workers: int) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):
             raise
         raise WorkFailedError(
             f"A process that reads images was killed by the system ({_how_it_died(error)}); "

@@ -8,7 +8,6 @@ Each function takes an image (H, W, 3) and what timm's function of the same name
 
 import math
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ import numpy as np
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.opencv import opencv
 
-Operation = Callable[..., Pixels]
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 _LEVELS = np.arange(256)
 _GREY = (128, 128, 128)

@@ -79,4 +79,4 @@ def _resize_box_with_pil(
 ) -> Pixels:
     from PIL import Image
 
-    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling[interpolation.upper()], box=box))
+    return np.array(Image.fromarray(pixels).resize((side, side), Image.Resampling[interpolation.upper()], box=box))

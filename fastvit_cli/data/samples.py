@@ -13,7 +13,7 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.randomness import kept_randomness, seed_sample
 from fastvit_cli.data.transforms import Transform
 
-_REPLACEMENTS = 20  # neighbours to try for an unreadable image before the batch goes without
+_REPLACEMENTS = 20  # images to try in the place of an unreadable one
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class SampleReader(Dataset[Samples]):
         img_size: side of what the transform gives.
         slots: shared uint8 (S, B, img_size, img_size, 3); batch n is written to slot n % S. None to allocate anew.
         seed: of what the transform draws; None for a transform that draws nothing.
-        replace: put the next readable image in the place of an unreadable one, for training; else leave it out.
+        replace: put another image in the place of an unreadable one, for training; else leave it out.
         exif: turn images upright.
     """
 
@@ -104,18 +104,28 @@ class SampleReader(Dataset[Samples]):
 
     def _readable(self, sample: int, unreadable: list[Unreadable]) -> tuple[Pixels, int] | None:
         """The decoded image and its label, or those of the image that replaces it; notes what cannot be read."""
+        # From all over the split: damaged files lie side by side.
+        stride = len(self.images) // (_REPLACEMENTS + 1) + 1
         for step in range(1 + (_REPLACEMENTS if self.replace else 0)):
-            index = (sample + step) % len(self.images)
+            index = (sample + step * stride) % len(self.images)
             try:
                 return decode(self.images.read(index), exif=self.exif), int(self.images.labels[index])
             except Exception as error:  # decoders raise many types on damaged files
-                unreadable.append(Unreadable(self.images.name(index), _first_line(error)))
+                unreadable.append(Unreadable(_printable_name(self.images, index), _first_line(error)))
         return None
 
 
 def as_it_is(samples: Any) -> Any:
     """Collates nothing: `SampleReader` gives whole batches already."""
     return samples
+
+
+def _printable_name(images: Images, index: int) -> str:
+    try:
+        name = images.name(index)
+    except Exception:  # what makes an image unreadable may make it nameless
+        return f"{images.where}[{index}]"
+    return name.encode("utf-8", "backslashreplace").decode()  # names of files may be odd bytes
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from fastvit_cli.data.class_map import apply, read_class_map, some, unnamed
 from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
 from fastvit_cli.data.images import ImageFolder, Images, relabel
-from fastvit_cli.data.timm_specs import is_spec, open_spec
+from fastvit_cli.data.timm_specs import absolute_spec, is_spec, open_spec
 from fastvit_cli.errors import FastViTError, closest
 
 DEMO = "demo"
@@ -57,7 +57,7 @@ def choose_data(
     if name == DEMO:
         return DataChoice(DEMO, ensure_demo_dataset(on_progress=on_demo_progress), reason)
     if is_spec(name):
-        return DataChoice(name, None, reason)
+        return DataChoice(absolute_spec(name), None, reason)
     root = Path(name).expanduser()
     if not root.is_dir():
         raise FastViTError(f"There is no data folder '{name}' ({reason}).", f"{_near(root)}{FOLDER_HINT}")
@@ -167,5 +167,12 @@ def _with_mapped_classes(images: Images, num_classes: int, class_names: tuple[st
             f"and the model has {num_classes} classes, from index 0.",
             "Pass the --class-map of the data it was trained for.",
         )
+    for name in set(images.class_names).intersection(class_names or ()):
+        mapped, known = images.class_names.index(name), (class_names or ()).index(name)
+        if mapped != known:
+            raise FastViTError(
+                f"The class map gives '{name}' the index {mapped}, and the model knows it as {known}.",
+                "Pass the --class-map it was trained with, or none: the model knows the names of its classes.",
+            )
     missing = tuple(unnamed(index) for index in range(len(images.class_names), num_classes))
     return images.relabelled(class_names or (images.class_names + missing)[:num_classes], images.labels)

@@ -141,6 +141,18 @@ def is_spec(data: str) -> bool:
     return kind.lower() in _OPENERS and bool(name) and not Path(data).is_dir()
 
 
+def absolute_spec(data: str) -> str:
+    """The same spec with its folders absolute, so that it means the same from any working directory.
+
+    Raises:
+        FastViTError: an incomplete spec.
+    """
+    spec = _parse(data)
+    is_path = spec.kind == "wds" or (spec.kind == "hfds" and Path(spec.name).exists())
+    name = str(Path(spec.name).expanduser().resolve()) if is_path else spec.name
+    return f"{spec.kind}/{name}" + (f"@{spec.folder}" if spec.folder else "")
+
+
 def open_spec(data: str, split: str) -> Images:
     """Open one split (train, val or test) of a spec; see the module for how specs are written.
 
@@ -155,9 +167,7 @@ def open_spec(data: str, split: str) -> Images:
 def _parse(data: str) -> _Spec:
     prefix, _, rest = data.partition("/")
     kind = prefix.lower()
-    if kind not in _OPENERS:
-        hint = f"{closest(kind, _OPENERS)}Pass one of: {', '.join(f'{known}/…' for known in _OPENERS)}."
-        raise FastViTError(f"'{data}' is no kind of data set that timm has.", hint)
+    assert kind in _OPENERS, "is_spec said so"
     name, at, folder = rest, "", ""
     if kind != "wds" and not Path(rest).exists():
         name, at, folder = rest.partition("@")
@@ -316,7 +326,7 @@ def _library(spec: _Spec, hint: str) -> Iterator[None]:
 
 def _choose(spec: _Spec, split: str, there: Iterable[str]) -> str:
     names = list(there)
-    for name in _SPLIT_NAMES[split]:
+    for name in _SPLIT_NAMES.get(split, (split,)):
         if name in names:
             return name
     listed = f"It has: {', '.join(names)}." if names else "It has no split at all."

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastvit_cli.data import pixel_operations, resizing
+from fastvit_cli.data.config import FAST, PIL
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.opencv import opencv
 from fastvit_cli.errors import FastViTError
@@ -19,9 +20,6 @@ from fastvit_cli.models.preprocessing import Preprocessing
 
 Transform = Callable[[Pixels], Pixels]
 """(H, W, 3) uint8 RGB to (img_size, img_size, 3)."""
-
-FAST, PIL = "fast", "pil"
-TRANSFORMS = (FAST, PIL)
 
 
 @dataclass(frozen=True)

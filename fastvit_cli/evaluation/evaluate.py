@@ -17,7 +17,7 @@ class Evaluation:
 
     Attributes:
         data_wait: share of the time, 0 to 1, spent waiting for images.
-        unreadable: images left out of the scores.
+        unreadable: images that this loader could not read, in this evaluation or before.
     """
 
     scores: Scores

@@ -56,7 +56,7 @@ def validate(
     """Score every image of the split, preprocessed as the model's file says.
 
     Args:
-        on_progress: called with (images done, images in all).
+        on_progress: called with (class folders listed, their number), then with (images done, images in all).
         on_unreadable: called for an image that cannot be read, once.
 
     Raises:
@@ -65,7 +65,7 @@ def validate(
     """
     info = runtime.info
     images = with_model_classes(
-        open_images(data, config.split, config.class_map),
+        open_images(data, config.split, config.class_map, on_progress),
         info.num_classes,
         info.class_names,
         mapped=config.class_map is not None,

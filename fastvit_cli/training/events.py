@@ -23,6 +23,14 @@ class RunStarted:
 
 
 @dataclass(frozen=True)
+class ImagesListed:
+    """While a split's class folders are listed for the first time."""
+
+    classes: int
+    total: int
+
+
+@dataclass(frozen=True)
 class TimeEstimated:
     """Once, as soon as the speed is known: seconds the whole run will take."""
 
@@ -81,4 +89,4 @@ class EpochDone:
     is_best: bool
 
 
-TrainEvent = RunStarted | TimeEstimated | StepDone | ValidationProgress | ImageUnreadable | EpochDone
+TrainEvent = ImagesListed | RunStarted | TimeEstimated | StepDone | ValidationProgress | ImageUnreadable | EpochDone

@@ -14,7 +14,7 @@ from fastvit_cli.data.transforms import Augmentation, evaluation_transform, trai
 from fastvit_cli.devices import describe_device, resolve_device
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.config import NO_POLICY, TrainConfig
-from fastvit_cli.training.events import EpochDone, RunStarted, TrainEvent
+from fastvit_cli.training.events import EpochDone, ImagesListed, RunStarted, TrainEvent
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
 from fastvit_cli.training.start import prepare_start
 from fastvit_cli.training.trainer import Trainer
@@ -60,31 +60,36 @@ def train(
         resume: run folder to go on with, from its last finished epoch.
 
     Raises:
-        FastViTError: wrong input, before anything is written.
+        FastViTError: wrong input, before anything is written; or too many unreadable images, in the middle of it.
         WorkFailedError: the loss is not finite, or a process that reads images was killed.
     """
     started = time.perf_counter()
-    trainer = _build(config, data, loaded)
+    trainer = _build(config, data, loaded, on_event)
     folder = resume or create_run_folder(config)
     if resume is not None:
         trainer.restore(resume.read_state())
     on_event(_describe(trainer, folder))
     interrupted = False
     try:
-        for epoch in range(len(trainer.history), config.epochs):
-            with worker_death_explained(trainer.train_loader.workers):
+        with worker_death_explained(trainer.train_loader.workers):
+            for epoch in range(len(trainer.history), config.epochs):
                 row = trainer.train_epoch(epoch, on_event)
-            folder.save_epoch(trainer.weights, trainer.info, trainer.history, trainer.state())
-            on_event(row)
+                folder.save_epoch(trainer.weights, trainer.info, trainer.history, trainer.state())
+                on_event(row)
     except KeyboardInterrupt:
         interrupted = True
         folder.save_interrupted(trainer.weights, trainer.info, finished_epochs=len(trainer.history))
     return _result(trainer, folder, time.perf_counter() - started, interrupted)
 
 
-def _build(config: TrainConfig, data: DataChoice, loaded: LoadedModel | None) -> Trainer:
+def _build(
+    config: TrainConfig, data: DataChoice, loaded: LoadedModel | None, on_event: Callable[[TrainEvent], None]
+) -> Trainer:
     device = resolve_device(config.device)
-    train_images, val_images = (open_images(data, split, config.class_map) for split in ("train", "val"))
+    train_images, val_images = (
+        open_images(data, split, config.class_map, lambda done, total: on_event(ImagesListed(done, total)))
+        for split in ("train", "val")
+    )
     check_same_classes(train_images, val_images)
     if len(train_images) < config.batch_size:
         raise FastViTError(
@@ -106,6 +111,7 @@ def _build(config: TrainConfig, data: DataChoice, loaded: LoadedModel | None) ->
         seed=config.seed,
         max_bad_images=config.max_bad_images,
         exif=config.exif,
+        pin=device.type == "cuda",
     )
     val_loader = ImageLoader(
         val_images,
@@ -116,6 +122,7 @@ def _build(config: TrainConfig, data: DataChoice, loaded: LoadedModel | None) ->
         training=False,
         max_bad_images=config.max_bad_images,
         exif=config.exif,
+        pin=device.type == "cuda",
     )
     return Trainer(config, start, train_loader, val_loader, device)
 

@@ -36,6 +36,7 @@ from fastvit_cli.training.start import Start
 Listener = Callable[[TrainEvent], None]
 _WARMUP_START_LR = 1e-6
 MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
+_LATER_COLUMNS = {"data_wait": 0.0, "unreadable": 0}  # runs of earlier versions lack them
 _REPORT_EVERY_S = 0.25  # reading the loss waits for the device, so not at every step
 
 
@@ -206,4 +207,4 @@ class Trainer:
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.history = [EpochDone(**row) for row in state["history"]]
+        self.history = [EpochDone(**{**_LATER_COLUMNS, **row}) for row in state["history"]]

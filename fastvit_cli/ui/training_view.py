@@ -1,6 +1,7 @@
 """A training run as it is watched, and its end."""
 
 import shlex
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from fastvit_cli.training.events import (
     EpochDone,
+    ImagesListed,
     ImageUnreadable,
     RunStarted,
     StepDone,
@@ -36,7 +38,9 @@ class TrainingView:
         self._progress: Progress | None = None
         self._epochs = self._steps = TaskID(0)
         self._workers = 0
-        self._wait_was_said = False
+        self._wait_was_said = self._listing_was_said = False
+        self._listing_since: float | None = None
+        self._unreadable_said = 0
 
     def __enter__(self) -> Self:
         return self
@@ -49,6 +53,7 @@ class TrainingView:
 
     def __call__(self, event: TrainEvent) -> None:
         handlers: dict[type, Callable[[TrainEvent], None]] = {
+            ImagesListed: self._listed,
             RunStarted: self._started,
             TimeEstimated: self._estimated,
             StepDone: self._step,
@@ -57,6 +62,13 @@ class TrainingView:
             EpochDone: self._epoch,
         }
         handlers[type(event)](event)
+
+    def _listed(self, event: TrainEvent) -> None:
+        assert isinstance(event, ImagesListed)
+        self._listing_since = self._listing_since or time.monotonic()
+        if not self._listing_was_said and time.monotonic() - self._listing_since > _LONG_LISTING_S:
+            self._listing_was_said = True
+            self._session.note(f"Listing the images, {event.classes:,} of {event.total:,} classes so far …")
 
     def _started(self, event: TrainEvent) -> None:
         assert isinstance(event, RunStarted)
@@ -116,7 +128,11 @@ class TrainingView:
 
     def _unreadable(self, event: TrainEvent) -> None:
         assert isinstance(event, ImageUnreadable)
-        self._session.unreadable(event)
+        self._unreadable_said += 1
+        if self._unreadable_said <= _SAID_UNREADABLE:
+            self._session.unreadable(event)
+        elif self._unreadable_said == _SAID_UNREADABLE + 1:
+            self._session.note("Further ones are only counted; --check-data lists them all.", style="yellow")
 
     def _validation(self, event: TrainEvent) -> None:
         assert isinstance(event, ValidationProgress)
@@ -148,6 +164,8 @@ _HEADER = (
     f"{'time':>10}"
 )
 _LONG_WAIT = 0.2  # of an epoch
+_LONG_LISTING_S = 3.0
+_SAID_UNREADABLE = 20
 
 
 def _wait_hint(share: float, workers: int) -> str:

@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from helpers.loaded import saved_model
 from helpers.program import run
 from helpers.tiny_data import TINY_CLASSES
@@ -132,6 +133,36 @@ def test_check_data_lists_what_cannot_be_read(
     assert sorted(tmp_path.iterdir()) == before, "nothing is written"
 
 
+def test_check_data_reads_what_the_command_would_read(
+    damaged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "options.yaml").write_text(f"data: {damaged}\n")
+    by_file = run(capsys, "train", "--config", "options.yaml", "--check-data", "--json")
+    assert by_file.document["result"]["data"] == str(damaged)
+    words = ["--img-size", 32, "--epochs", 1, "--batch-size", 8, "--max-bad-images", 10, "--workers", 0]
+    assert run(capsys, "train", "--data", damaged, *words, "--output", "run").code == 0
+    for model in (["train", "--resume", "run"], ["train", "--ckpt", "run"], ["validate", "--ckpt", "run"]):
+        outcome = run(capsys, *model, "--check-data", "--json")
+        assert outcome.code == 1
+        assert outcome.document["result"]["data"] == str(damaged)
+
+
+def test_what_may_be_unreadable_can_change_on_resume(damaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--data", damaged, "--img-size", 32, "--epochs", 2, "--batch-size", 8, "--workers", 0]
+    assert run(capsys, "train", *words, "--output", "run", "--max-bad-images", 10).code == 0
+    state = torch.load("run/state.pt", weights_only=True)
+    state["history"] = [
+        {name: value for name, value in row.items() if name not in ("data_wait", "unreadable")}
+        for row in state["history"][:1]
+    ]
+    torch.save(state, "run/state.pt")  # as an earlier version wrote it, stopped after its first epoch
+    assert run(capsys, "train", "--resume", "run").code == 0
+    torch.save(state, "run/state.pt")
+    resumed = run(capsys, "train", "--resume", "run", "--max-bad-images", 0)
+    assert resumed.code == 2
+    assert "cannot be read" in resumed.err
+
+
 def test_data_sets_of_timm(
     validating: list[str], tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,7 +185,7 @@ def test_data_sets_of_timm(
     [
         (["--transforms", "slow"], "--transforms does not take 'slow'"),
         (["--max-bad-images", "101"], "--max-bad-images is 101"),
-        (["--class-map", "none.txt"], "class map 'none.txt' cannot be read"),
+        (["--class-map", "none.txt"], "none.txt' cannot be read"),
         (["--data", "hfds/not/there@nowhere"], "not/there"),
         (["--data", "torch/nonsense"], "nonsense"),
         (["--data", "wds/nowhere"], "nowhere"),

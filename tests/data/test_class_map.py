@@ -93,3 +93,10 @@ def test_a_class_map_that_cannot_be_read(tmp_path: Path) -> None:
         read_class_map(tmp_path / "missing.txt")
     with pytest.raises(FastViTError, match="cannot be read"):
         read_class_map(tmp_path)
+
+
+def test_a_folder_named_like_a_class_without_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    path.write_text('{"class 1": 0, "class 2": 1, "class 5": 3}')
+    with pytest.raises(FastViTError, match="names a folder 'class 2'"):
+        read_class_map(path)

@@ -184,6 +184,33 @@ def test_a_batch_without_one_readable_image_is_passed_over(damaged: Path) -> Non
     assert [bad for batch in batches for bad in batch.unreadable]
 
 
+def test_batches_stay_whole_where_damaged_files_lie_side_by_side(tiny_data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    for path in (data / "train" / "circle").iterdir():
+        _truncate(path)
+    batches = list(_training_loader(data, max_bad_images=100).epoch())
+    assert [len(batch.labels) for batch in batches] == [8, 8, 8]
+    assert torch.cat([batch.labels for batch in batches]).bincount(minlength=3)[0] == 0
+
+
+def test_a_disk_that_went_away_is_an_error(tiny_data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    loader = _training_loader(data, max_bad_images=100)
+    shutil.rmtree(data)
+    with pytest.raises(FastViTError, match="nor can any of those tried in its place"):
+        list(loader.epoch())
+
+
+def _fail(_: object) -> object:
+    raise RuntimeError("a mistake in a transform")
+
+
+def test_a_mistake_in_a_worker_is_not_taken_for_its_death(tiny_data: Path) -> None:
+    loader = ImageLoader(open_split(tiny_data, "val"), _fail, 32, 4, workers=1, training=False)  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="a mistake in a transform"), worker_death_explained(1):
+        list(loader.epoch())
+
+
 def _kill_a_worker(loader: ImageLoader) -> Iterator[Batch]:
     for batch in loader.epoch():
         yield batch
@@ -205,6 +232,13 @@ def test_the_wait_for_batches_is_measured(tiny_data: Path) -> None:
     loader = _training_loader(tiny_data)
     list(loader.epoch())
     assert loader.seconds_waited > 0
+
+
+def test_an_epoch_may_be_left_in_its_middle(tiny_data: Path) -> None:
+    """What its workers were still at does not leak into the next."""
+    loader = _training_loader(tiny_data, workers=2)
+    next(loader.epoch(0))
+    _assert_same(list(loader.epoch(1)), list(_training_loader(tiny_data).epoch(1)))
 
 
 def test_some_images_are_spread_over_the_classes(tiny_data: Path, damaged: Path) -> None:

@@ -148,3 +148,17 @@ def test_a_split_with_a_class_map(tmp_path: Path) -> None:
 def test_a_bad_class_map_is_told_before_the_listing(tmp_path: Path) -> None:
     with pytest.raises(FastViTError, match=r"class map .* cannot be read"):
         open_images(DataChoice("x", tmp_path / "not-there", "--data"), "val", str(tmp_path / "map.txt"))
+
+
+def test_a_class_map_that_contradicts_the_model() -> None:
+    mapped = apply(_folder("ant", "bee"), ClassMap("map.txt", {"bee": 0, "ant": 1}))
+    with pytest.raises(FastViTError, match="the model knows it as"):
+        with_model_classes(mapped, 2, ("ant", "bee"), mapped=True)
+    assert with_model_classes(mapped, 2, ("bee", "ant"), mapped=True).labels.tolist() == [1, 0]
+
+
+def test_specs_mean_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert choose_data("wds/shards").name == f"wds/{tmp_path / 'shards'}"
+    assert choose_data("torch/folder@photos").name == f"torch/folder@{tmp_path / 'photos'}"
+    assert choose_data("hfds/ylecun/mnist").name == "hfds/ylecun/mnist"
