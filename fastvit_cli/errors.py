@@ -7,6 +7,7 @@ EXIT_DONE = 0
 EXIT_FAILED = 1  # the work was tried and failed: a check did not hold, training diverged
 EXIT_USAGE = 2  # the input is wrong
 EXIT_INTERRUPTED = 130  # Ctrl-C
+EXIT_TERMINATED = 143  # SIGTERM, with the state saved
 
 
 class FastViTError(ValueError):

@@ -1,13 +1,15 @@
 """`fastvit train`."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.commands.inputs import announced_data, check_data
-from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, FastViTError
-from fastvit_cli.options import ModelConfig
-from fastvit_cli.training.config import DEFAULT_RECIPE, DEMO_RECIPE, TrainConfig, read_config_file, resolve_config
+from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
+from fastvit_cli.options import ModelConfig, flag_of
+from fastvit_cli.training.config import TrainConfig, read_config_file, resolve_config
+from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
 from fastvit_cli.ui.session import Session
 
 if TYPE_CHECKING:
@@ -15,7 +17,11 @@ if TYPE_CHECKING:
     from fastvit_cli.data.sources import DataChoice
     from fastvit_cli.training.run_folder import RunFolder
 
-_MAY_CHANGE_ON_RESUME = frozenset(("resume", "workers", "device", "max_bad_images", "check_data"))
+# Where and how long a run goes on, not what it computes.
+_MAY_CHANGE_ON_RESUME = frozenset(
+    ("resume", "workers", "device", "max_bad_images", "check_data", "epochs", "save_every", "time_limit", "patience")
+)
+_CHANGES_TAKEN_UP = _MAY_CHANGE_ON_RESUME - {"resume"}
 
 
 def train(given: dict[str, Any], session: Session) -> int:
@@ -26,6 +32,7 @@ def train(given: dict[str, Any], session: Session) -> int:
 
     Example: [cyan]fastvit train --variant sa24 --data photos --epochs 50[/]
     """
+    from fastvit_cli.training.stopping import Stop
     from fastvit_cli.training.train import train as run_training
     from fastvit_cli.ui.training_view import TrainingView, training_result
 
@@ -35,7 +42,9 @@ def train(given: dict[str, Any], session: Session) -> int:
     with TrainingView(session) as view:
         result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event=view)
     session.finish(result, training_result(result))
-    return EXIT_INTERRUPTED if result.interrupted else EXIT_DONE
+    if result.stopped == Stop.INTERRUPTED:
+        return EXIT_INTERRUPTED
+    return EXIT_TERMINATED if result.stopped == Stop.TERMINATED else EXIT_DONE
 
 
 @dataclass(frozen=True)
@@ -49,18 +58,32 @@ class _Plan:
 
 
 def _plan(given: dict[str, Any], session: Session) -> _Plan:
-    from fastvit_cli.data.sources import DEMO
+    from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE
 
-    wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
+    in_file = read_config_file(Path(given["config"])) if "config" in given else {}
+    wanted = {**in_file, **given}
+    weights = bool(wanted.get("ckpt") or wanted.get("pretrained"))
+
+    def recipe_for(data: str | None) -> RecipeChoice:
+        return choose_recipe(given.get("recipe"), in_file.get("recipe"), demo=data == DEMO, weights=weights)
+
     if wanted.get("class_map"):  # the run's config.yaml must mean the same from any working directory
         wanted["class_map"] = str(Path(wanted["class_map"]).expanduser().resolve())
-    resolve_config(wanted, recipe=None)  # a wrong value is said before anything is loaded or drawn
+    # A wrong value is said before anything is loaded or drawn, and values that must fit together are judged beside
+    # those of the recipe. What data a checkpoint was trained on is not known yet; they are rarely the demo.
+    unnamed = None if weights else os.environ.get(ENVIRONMENT_VARIABLE) or DEMO
+    resolve_config(wanted, recipe_for(wanted.get("data") or unnamed).name)
     loaded = _weights_to_start_from(wanted, session)
     if loaded is not None:
         wanted.setdefault("variant", loaded.info.variant)
     data = announced_data(wanted.get("data"), loaded.info.data if loaded else None, session)
-    recipe = DEMO_RECIPE if data.name == DEMO else DEFAULT_RECIPE
-    return _Plan(resolve_config({**wanted, "data": data.name}, recipe), data, loaded)
+    recipe = recipe_for(data.name)
+    config = resolve_config({**wanted, "data": data.name}, recipe.name)
+    precedence = " What the --config file sets goes before it." if in_file else ""
+    session.note(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}")
+    if recipe.warning:
+        session.note(recipe.warning, style="yellow")
+    return _Plan(config, data, loaded)
 
 
 def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedModel | None":
@@ -76,20 +99,38 @@ def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedM
 
 
 def _resumed_plan(given: dict[str, Any], session: Session) -> _Plan:
+    from fastvit_cli.checkpoints.load import load_checkpoint
     from fastvit_cli.checkpoints.select import LATEST, RUNS, newest_run
     from fastvit_cli.training.run_folder import CONFIG, RunFolder
 
-    other = sorted(set(given) - _MAY_CHANGE_ON_RESUME)
-    if other:
-        raise FastViTError(
-            f"A resumed run keeps its own options; {', '.join('--' + name for name in other)} cannot change.",
-            "Leave them out, or start a new run from its weights with --ckpt.",
-        )
     path = newest_run() if given["resume"] == LATEST else Path(given["resume"])
     if path is None or not (path / CONFIG).is_file():
         raise FastViTError(
             f"There is no run to resume at '{path or RUNS}'.", f"Pass --resume with a run folder that has a {CONFIG}."
         )
-    changed = {name: value for name, value in given.items() if name != "resume"}
-    config = resolve_config({**read_config_file(path / CONFIG), **changed}, recipe=None)
-    return _Plan(config, announced_data(config.data, None, session), folder=RunFolder(path))
+    stored = read_config_file(path / CONFIG)
+    wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
+    _refuse_changes(stored, wanted)
+    config = resolve_config({**stored, **{name: wanted[name] for name in wanted if name in _CHANGES_TAKEN_UP}}, None)
+    folder = RunFolder(path)
+    if not folder.has_state:
+        session.note("Nothing was saved yet: the run starts from its beginning.", style="yellow")
+    loaded = load_checkpoint(folder.last) if folder.has_state else _weights_to_start_from(stored, session)
+    return _Plan(config, announced_data(config.data, None, session), loaded, folder)
+
+
+def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raises:
+    FastViTError: an option that must not change has another value than the run has.
+    """
+    changed = {
+        name: value
+        for name, value in wanted.items()
+        if name not in _MAY_CHANGE_ON_RESUME | {"config"} and stored.get(name) != value
+    }
+    if changed:
+        differences = ", ".join(f"{flag_of(name)} {stored.get(name)} -> {value}" for name, value in changed.items())
+        raise FastViTError(
+            f"A resumed run keeps its own options; these differ: {differences}.",
+            "Leave them out, or start a new run from its weights with --ckpt.",
+        )

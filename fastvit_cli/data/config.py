@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fastvit_cli.options import PANEL_DATA, option
 
 FAST, PIL = "fast", "pil"  # ways to transform images
+RANDOM = "random"  # a filter drawn for each training image
 MAX_BAD_IMAGES = 1.0
 
 

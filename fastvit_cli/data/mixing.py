@@ -8,12 +8,19 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MixingConfig:
-    """Alphas of mixup and cutmix (0 for none), probability of erasing, label smoothing of mixed targets."""
+    """Alphas of mixup and cutmix (0 for none), probability of erasing, label smoothing of mixed targets.
+
+    Attributes:
+        probability: that a batch is mixed at all.
+        switch_probability: of cutmix rather than mixup, where both are on.
+    """
 
     mixup: float
     cutmix: float
     random_erasing: float
     label_smoothing: float
+    probability: float = 1.0
+    switch_probability: float = 0.5
 
 
 class BatchMixer:
@@ -30,14 +37,21 @@ class BatchMixer:
             RandomErasing(config.random_erasing, mode="pixel", device=device) if config.random_erasing else None
         )
         self._mix = (
-            Mixup(config.mixup, config.cutmix, label_smoothing=config.label_smoothing, num_classes=num_classes)
+            Mixup(
+                config.mixup,
+                config.cutmix,
+                prob=config.probability,
+                switch_prob=config.switch_probability,
+                label_smoothing=config.label_smoothing,
+                num_classes=num_classes,
+            )
             if config.mixup or config.cutmix
             else None
         )
 
-    def __call__(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, images: Tensor, labels: Tensor, *, mix: bool = True) -> tuple[Tensor, Tensor]:
         if self._erase is not None:
             images = self._erase(images)
-        if self._mix is not None:
+        if mix and self._mix is not None:
             images, labels = self._mix(images, labels)
         return images, labels

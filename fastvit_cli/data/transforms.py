@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastvit_cli.data import pixel_operations, resizing
-from fastvit_cli.data.config import FAST, PIL
+from fastvit_cli.data.config import FAST, PIL, RANDOM
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.opencv import opencv
 from fastvit_cli.errors import FastViTError
@@ -20,6 +20,9 @@ from fastvit_cli.models.preprocessing import Preprocessing
 
 Transform = Callable[[Pixels], Pixels]
 """(H, W, 3) uint8 RGB to (img_size, img_size, 3)."""
+
+
+RANDOM_FILTERS = ("bilinear", "bicubic")  # in timm's order
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,14 @@ class Augmentation:
         hflip: probability of a mirror image.
         auto_augment: timm policy such as rand-m9-mstd0.5-inc1; None for colour jitter alone.
         color_jitter: strength of brightness, contrast and saturation changes where there is no policy.
+        interpolation: filter of the resize and of the policy's geometry; random draws bilinear or bicubic.
     """
 
     min_scale: float = 0.08
     hflip: float = 0.5
     auto_augment: str | None = "rand-m9-mstd0.5-inc1"
     color_jitter: float = 0.4
+    interpolation: str = RANDOM
 
 
 def evaluation_transform(preprocessing: Preprocessing, kind: str = FAST) -> Transform:
@@ -62,6 +67,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation,
         return _OnPilImages(_InTurn((crop_and_mirror, changes, to_array)))
     return _FastTraining(
         preprocessing.img_size,
+        RANDOM_FILTERS if augmentation.interpolation == RANDOM else (augmentation.interpolation,),
         (augmentation.min_scale, 1.0),
         augmentation.hflip,
         _InTurn(tuple(map(_on_arrays, changes.transforms))),
@@ -81,6 +87,7 @@ class _FastEvaluation:
 @dataclass(frozen=True)
 class _FastTraining:
     img_size: int
+    filters: tuple[str, ...]
     scale: tuple[float, float]
     hflip: float
     changes: Transform
@@ -92,7 +99,8 @@ class _FastTraining:
         box = RandomResizedCropAndInterpolation.get_params(
             torch.from_numpy(pixels).permute(2, 0, 1), self.scale, _CROP_RATIOS
         )
-        image = resizing.resize_crop(pixels, box, self.img_size, random.choice(_TRAINING_FILTERS))
+        chosen = random.choice(self.filters) if len(self.filters) > 1 else self.filters[0]
+        image = resizing.resize_crop(pixels, box, self.img_size, chosen)
         if self.hflip > 0 and float(torch.rand(1)) < self.hflip:  # torchvision's flip draws from torch
             image = np.asarray(opencv().flip(image, 1))
         return self.changes(image)
@@ -142,7 +150,6 @@ class _FastColorJitter:
 
 
 _CROP_RATIOS = (3 / 4, 4 / 3)
-_TRAINING_FILTERS = ("bilinear", "bicubic")  # timm's "random", which the published recipes train with
 _JITTERS = (pixel_operations.brightness, pixel_operations.contrast, pixel_operations.color)
 
 
@@ -203,7 +210,7 @@ def _timm_training(preprocessing: Preprocessing, augmentation: Augmentation) -> 
             hflip=augmentation.hflip,
             color_jitter=augmentation.color_jitter or None,
             auto_augment=augmentation.auto_augment,
-            interpolation="random",
+            interpolation=augmentation.interpolation,
             mean=preprocessing.mean,
         )
     except (AssertionError, ValueError, KeyError) as error:

@@ -3,18 +3,17 @@
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fastvit_cli.data.config import DataConfig
+from fastvit_cli.data.config import RANDOM, DataConfig
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import PANEL_DATA, PANEL_MODEL, PANEL_OUTPUT, ModelConfig, option, output_option
+from fastvit_cli.training.recipe_files import RECIPES, read_recipe
 
 PANEL_TRAINING = "Training"
 PANEL_AUGMENTATION = "Augmentation"
-DEMO_RECIPE, DEFAULT_RECIPE = "demo", "scratch"
 NO_POLICY = "none"
 _RECIPE_DEFAULT = "the recipe's"
 
@@ -43,9 +42,37 @@ class TrainConfig(ModelConfig, DataConfig):
     )
     resume: str | None = option(
         None,
-        "Go on with a stopped run from its last finished epoch; bare --resume means the latest run.",
+        "Go on with a stopped run, bit for bit, from where its state was saved; bare --resume means the latest run.",
         panel=PANEL_OUTPUT,
         metavar="RUN",
+    )
+    recipe: str | None = option(
+        None,
+        f"Values for what neither the command line nor --config sets: {', '.join(RECIPES[:-1])} or {RECIPES[-1]}.",
+        panel=PANEL_TRAINING,
+        metavar="NAME",
+        choices=RECIPES,
+        default_text="demo, finetune with weights to start from, else scratch",
+    )
+    save_every: float = option(
+        5.0,
+        "Minutes between saves of the state within an epoch; 0 saves after every step.",
+        panel=PANEL_OUTPUT,
+        minimum=0.0,
+    )
+    time_limit: float | None = option(
+        None,
+        "Minutes after which to save the state and end; --resume goes on.",
+        panel=PANEL_TRAINING,
+        minimum=0.0,
+        default_text="none",
+    )
+    patience: int | None = option(
+        None,
+        "Epochs without a better top-1 after which to end.",
+        panel=PANEL_TRAINING,
+        minimum=1,
+        default_text="none",
     )
     img_size: int = option(
         256, "Input side in pixels, best a multiple of 32.", panel=PANEL_DATA, minimum=32, default_text="256, demo 64"
@@ -61,7 +88,14 @@ class TrainConfig(ModelConfig, DataConfig):
     epochs: int = option(
         100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1, default_text=_RECIPE_DEFAULT
     )
-    batch_size: int = option(64, "Images a step.", panel=PANEL_TRAINING, minimum=2, default_text=_RECIPE_DEFAULT)
+    batch_size: int = option(64, "Images at once.", panel=PANEL_TRAINING, minimum=2, default_text=_RECIPE_DEFAULT)
+    total_batch_size: int | None = option(
+        None,
+        "Images an update, a multiple of --batch-size: gradients are accumulated.",
+        panel=PANEL_TRAINING,
+        minimum=2,
+        default_text="--batch-size",
+    )
     lr: float = option(
         1e-3, "Peak learning rate of AdamW.", panel=PANEL_TRAINING, minimum=0.0, default_text=_RECIPE_DEFAULT
     )
@@ -73,7 +107,43 @@ class TrainConfig(ModelConfig, DataConfig):
         minimum=0.0,
         default_text=_RECIPE_DEFAULT,
     )
+    warmup_lr: float = option(1e-6, "Learning rate that the warm-up starts from.", panel=PANEL_TRAINING, minimum=0.0)
+    cooldown_epochs: int = option(0, "Last epochs of the run, spent at --min-lr.", panel=PANEL_TRAINING, minimum=0)
     weight_decay: float = option(0.05, "On parameters of two or more dimensions.", panel=PANEL_TRAINING, minimum=0.0)
+    weight_decay_end: float | None = option(
+        None,
+        "Weight decay at the end of a cosine over the run.",
+        panel=PANEL_TRAINING,
+        minimum=0.0,
+        default_text="constant",
+    )
+    decay_layer_scale: bool = option(True, "Decay the layer scales too, as the reference does.", panel=PANEL_TRAINING)
+    layer_decay: float | None = option(
+        None,
+        "Learning rate of each layer relative to the next one, such as 0.75 for fine-tuning.",
+        panel=PANEL_TRAINING,
+        minimum=0.0,
+        maximum=1.0,
+        default_text="none",
+    )
+    opt: str = option(
+        "adamw", "Optimizer, by timm's name: adamw, sgd, lamb, lion …", panel=PANEL_TRAINING, metavar="NAME"
+    )
+    class_weights: str = option(
+        "none",
+        "balanced makes every class count the same, whatever its number of images.",
+        panel=PANEL_TRAINING,
+        choices=("none", "balanced"),
+    )
+    bce: bool = option(False, "Binary cross-entropy, one yes or no a class.", panel=PANEL_TRAINING)
+    bce_threshold: float | None = option(
+        None,
+        "Mixed targets above it count as 1, others as 0; with --bce.",
+        panel=PANEL_TRAINING,
+        minimum=0.0,
+        maximum=1.0,
+        default_text="targets as they are",
+    )
     label_smoothing: float = option(
         0.1, "Share spread over the other classes.", panel=PANEL_TRAINING, minimum=0.0, maximum=0.99
     )
@@ -84,6 +154,19 @@ class TrainConfig(ModelConfig, DataConfig):
         0.9995, "Moving average of the weights, with warm-up; 0 for none.", panel=PANEL_TRAINING, minimum=0.0,
         maximum=0.99999, default_text=_RECIPE_DEFAULT,
     )  # fmt: skip
+    clip_grad: float | None = option(
+        None,
+        "Largest gradient, measured as --clip-mode says.",
+        panel=PANEL_TRAINING,
+        minimum=0.0,
+        default_text="not clipped",
+    )
+    clip_mode: str = option(
+        "norm",
+        "norm of all gradients, value of each, or agc (adaptive, relative to the weights).",
+        panel=PANEL_TRAINING,
+        choices=("norm", "value", "agc"),
+    )
     freeze_backbone: bool = option(
         False,
         "Train the classifier alone; the only way to train from a fused file.",
@@ -99,6 +182,13 @@ class TrainConfig(ModelConfig, DataConfig):
         "rand-m9-mstd0.5-inc1", "timm policy, or none.", panel=PANEL_AUGMENTATION, metavar="POLICY",
         default_text=_RECIPE_DEFAULT,
     )  # fmt: skip
+    train_interpolation: str = option(
+        RANDOM,
+        "Filter that training crops are resized with; random draws one of the two for each image.",
+        panel=PANEL_AUGMENTATION,
+        choices=(RANDOM, "bilinear", "bicubic"),
+        default_text=_RECIPE_DEFAULT,
+    )
     color_jitter: float = option(
         0.4,
         "Strength of brightness, contrast and saturation changes where there is no policy.",
@@ -112,6 +202,19 @@ class TrainConfig(ModelConfig, DataConfig):
     cutmix: float = option(
         1.0, "CutMix alpha; 0 for none.", panel=PANEL_AUGMENTATION, minimum=0.0, default_text=_RECIPE_DEFAULT
     )
+    mixup_prob: float = option(
+        1.0, "Probability that a batch is mixed.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0
+    )
+    mixup_switch_prob: float = option(
+        0.5,
+        "Probability of cutmix rather than mixup, where both are on.",
+        panel=PANEL_AUGMENTATION,
+        minimum=0.0,
+        maximum=1.0,
+    )
+    mixup_off_epoch: int = option(
+        0, "Epoch from which on nothing is mixed, counted from 1; 0 for never.", panel=PANEL_AUGMENTATION, minimum=0
+    )
     random_erasing: float = option(
         0.25, "Probability of erasing a rectangle.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0,
         default_text=_RECIPE_DEFAULT,
@@ -124,11 +227,28 @@ class TrainConfig(ModelConfig, DataConfig):
             raise FastViTError("--lr 0 never learns.", "Pass a rate above 0, such as 0.001.")
         if self.min_lr > self.lr:
             raise FastViTError(f"--min-lr {self.min_lr:g} is above --lr {self.lr:g}.", "Pass a smaller --min-lr.")
+        if self.total_batch_size is not None and self.total_batch_size % self.batch_size:
+            raise FastViTError(
+                f"--total-batch-size {self.total_batch_size} is no multiple of --batch-size {self.batch_size}.",
+                f"Pass --total-batch-size {-(-self.total_batch_size // self.batch_size) * self.batch_size}.",
+            )
+        if self.bce_threshold is not None and not self.bce:
+            raise FastViTError("--bce-threshold is about --bce, which is off.", "Pass --bce too, or leave it out.")
+        if self.cooldown_epochs >= self.epochs:
+            raise FastViTError(
+                f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",
+                "Pass fewer, or more --epochs.",
+            )
         if (self.mixup or self.cutmix) and self.batch_size % 2:
             raise FastViTError(
                 f"Mixup and cutmix pair the images of a batch, and --batch-size {self.batch_size} is odd.",
                 f"Pass --batch-size {self.batch_size + 1}, or --mixup 0 --cutmix 0.",
             )
+
+    @property
+    def accumulation(self) -> int:
+        """Batches an update."""
+        return (self.total_batch_size or self.batch_size) // self.batch_size
 
 
 # Where a run is and what it continues is no part of its recipe.
@@ -138,18 +258,25 @@ _NOT_SAVED = frozenset(("config", "resume", "output", "check_data"))
 def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig:
     """One configuration of what was wanted (command line over `--config` file), over the recipe, over the defaults.
 
+    Args:
+        recipe: the one to apply; None applies none, not even one that `wanted` names.
+
     Raises:
-        FastViTError: a value out of range.
+        FastViTError: a value out of range, no such recipe, or one without values for the variant.
     """
-    return TrainConfig(**{**(recipe_values(recipe) if recipe else {}), **wanted})
+    if recipe is None:
+        return TrainConfig(**wanted)
+    values = recipe_values(recipe, wanted.get("variant", TrainConfig.variant))
+    return TrainConfig(**{**values, **wanted, "recipe": recipe})
 
 
-def recipe_values(name: str) -> dict[str, Any]:
-    """The options that a recipe of the package sets."""
-    import yaml
+def recipe_values(name: str, variant: str) -> dict[str, Any]:
+    """The options that a recipe of the package sets for a variant.
 
-    text = (resources.files("fastvit_cli.training") / "recipes" / f"{name}.yaml").read_text()
-    return _checked_values(yaml.safe_load(text), f"recipe {name}")
+    Raises:
+        FastViTError: no such recipe or variant, or a recipe without values for the variant.
+    """
+    return _checked_values(read_recipe(name, variant), f"recipe {name}")
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

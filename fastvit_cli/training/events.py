@@ -14,8 +14,10 @@ class RunStarted:
     val_images: int
     epochs: int
     history: tuple["EpochDone", ...]
+    resumed_step: int
     steps_per_epoch: int
     batch_size: int
+    accumulation: int
     img_size: int
     workers: int
     device: str
@@ -66,6 +68,14 @@ class ImageUnreadable:
 
 
 @dataclass(frozen=True)
+class UpdateSkipped:
+    """An update that was left out because its loss was not finite."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
 class EpochDone:
     """One line of metrics.csv; epochs count from 1, accuracies are in percent, times in seconds.
 
@@ -89,4 +99,13 @@ class EpochDone:
     is_best: bool
 
 
-TrainEvent = ImagesListed | RunStarted | TimeEstimated | StepDone | ValidationProgress | ImageUnreadable | EpochDone
+TrainEvent = (
+    ImagesListed
+    | RunStarted
+    | TimeEstimated
+    | StepDone
+    | ValidationProgress
+    | ImageUnreadable
+    | UpdateSkipped
+    | EpochDone
+)

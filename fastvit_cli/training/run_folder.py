@@ -38,21 +38,34 @@ class RunFolder:
             save_checkpoint(self.best, weights, info)
         save_checkpoint(self.last, weights, info)
         self._write_metrics(history)
+        # Last: a run that is killed before repeats the epoch's end, to the same files.
         self._write_state(state)
-        self._log(
+        self.log(
             f"epoch {row.epoch}/{row.epochs} lr {row.lr:.2e} train loss {row.train_loss:.4f} "
             f"val loss {row.val_loss:.4f} top-1 {row.val_top1:.2f} top-5 {row.val_top5:.2f} "
             f"{row.images_per_second:.0f} images/s{' best' if row.is_best else ''}"
         )
 
-    def save_interrupted(self, weights: FastViT, info: ModelInfo, finished_epochs: int) -> None:
-        """Write the weights as they are in the middle of an epoch; they have no score."""
+    def save_state(self, weights: FastViT, info: ModelInfo, finished_epochs: int, state: Mapping[str, Any]) -> None:
+        """Write all that `--resume` needs in the middle of an epoch, where the weights have no score."""
         save_checkpoint(self.last, weights, replace(info, epoch=finished_epochs, top1=None))
-        self._log(f"interrupted after {finished_epochs} epochs")
+        self._write_state(state)
 
-    def _log(self, line: str) -> None:
+    def take_up(self, config: TrainConfig) -> None:
+        """Note what a resumed run goes on with: some options may have changed."""
+        with replaced_when_done(self.path / CONFIG) as temporary:
+            temporary.write_text(config_to_yaml(config))
+        self.log("resumed")
+
+    def log(self, line: str) -> None:
+        """Add a line with the time to log.txt."""
         with (self.path / LOG).open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    @property
+    def has_state(self) -> bool:
+        """Whether anything was saved before the run ended."""
+        return self.state.is_file()
 
     def _write_metrics(self, history: Sequence[EpochDone]) -> None:
         """One row an epoch; rewritten whole, so that a resumed run has no row twice."""

@@ -17,6 +17,7 @@ from fastvit_cli.training.config import NO_POLICY, TrainConfig
 from fastvit_cli.training.events import EpochDone, ImagesListed, RunStarted, TrainEvent
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
 from fastvit_cli.training.start import prepare_start
+from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
 from fastvit_cli.training.trainer import Trainer
 
 
@@ -28,7 +29,8 @@ class TrainResult:
         epochs: epochs finished, those before a resume included.
         images_per_second: of the training steps, median over the epochs.
         seconds: wall time of this call.
-        interrupted: ended by Ctrl-C.
+        stopped: why it ended before its last epoch; None when it did not.
+        skipped_updates: updates left out because their loss was not finite.
     """
 
     run_dir: Path
@@ -42,7 +44,8 @@ class TrainResult:
     loss: float | None
     images_per_second: float | None
     seconds: float
-    interrupted: bool
+    stopped: Stop | None
+    skipped_updates: int
     history: tuple[EpochDone, ...]
 
 
@@ -56,8 +59,8 @@ def train(
     """Train on the data's `train` split, score `val` after each epoch, keep the best.
 
     Args:
-        loaded: weights to start from; None draws random ones.
-        resume: run folder to go on with, from its last finished epoch.
+        loaded: weights to start from, for a resumed run its own; None draws random ones.
+        resume: run folder to go on with, from its saved state, or from the start when there is none yet.
 
     Raises:
         FastViTError: wrong input, before anything is written; or too many unreadable images, in the middle of it.
@@ -67,19 +70,49 @@ def train(
     trainer = _build(config, data, loaded, on_event)
     folder = resume or create_run_folder(config)
     if resume is not None:
-        trainer.restore(resume.read_state())
+        resume.take_up(config)
+        if resume.has_state:
+            trainer.restore(resume.read_state())
     on_event(_describe(trainer, folder))
-    interrupted = False
+    with stop_requests(config.time_limit) as requests, worker_death_explained(trainer.train_loader.workers):
+        stopped = _run_epochs(trainer, folder, requests, on_event)
+    return _result(trainer, folder, time.perf_counter() - started, stopped)
+
+
+def _run_epochs(
+    trainer: Trainer, folder: RunFolder, requests: StopRequests, on_event: Callable[[TrainEvent], None]
+) -> Stop | None:
+    """Train epoch by epoch, saving; says why it ended before the last one."""
+    config = trainer.config
+    saved = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved
+        folder.save_state(trainer.weights, trainer.info, len(trainer.history), trainer.state())
+        saved = time.monotonic()
+
+    def after_step() -> None:
+        requests.check()
+        if time.monotonic() - saved >= 60 * config.save_every:
+            save()
+
     try:
-        with worker_death_explained(trainer.train_loader.workers):
-            for epoch in range(len(trainer.history), config.epochs):
-                row = trainer.train_epoch(epoch, on_event)
-                folder.save_epoch(trainer.weights, trainer.info, trainer.history, trainer.state())
-                on_event(row)
-    except KeyboardInterrupt:
-        interrupted = True
-        folder.save_interrupted(trainer.weights, trainer.info, finished_epochs=len(trainer.history))
-    return _result(trainer, folder, time.perf_counter() - started, interrupted)
+        while trainer.epoch < config.epochs:
+            row = trainer.train_epoch(on_event, after_step)
+            folder.save_epoch(trainer.weights, trainer.info, trainer.history, trainer.state())
+            saved = time.monotonic()
+            on_event(row)
+            if config.patience is not None and _epochs_since_best(trainer) >= config.patience:
+                return Stop.PATIENCE
+    except Stopped as stop:
+        save()
+        folder.log(f"{stop.reason} in epoch {trainer.epoch + 1}, after step {trainer.step}")
+        return stop.reason
+    return None
+
+
+def _epochs_since_best(trainer: Trainer) -> int:
+    return trainer.epoch - next((row.epoch for row in reversed(trainer.history) if row.is_best), 0)
 
 
 def _build(
@@ -91,16 +124,20 @@ def _build(
         for split in ("train", "val")
     )
     check_same_classes(train_images, val_images)
-    if len(train_images) < config.batch_size:
+    needed = config.batch_size * config.accumulation
+    if len(train_images) < needed:
+        smaller = "--total-batch-size" if config.accumulation > 1 else "--batch-size"
         raise FastViTError(
-            f"There are {len(train_images)} training images and a batch takes {config.batch_size}.",
-            f"Pass --batch-size {max(2, len(train_images) // 4 * 2)} or add images.",
+            f"There are {len(train_images)} training images and an update takes {needed}.",
+            f"Pass {smaller} {max(2, len(train_images) // 4 * 2)} or add images.",
         )
     seed_everything(config.seed)
     start = prepare_start(config, loaded, train_images.class_names, data.name)
     preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers)
     policy = None if config.auto_augment == NO_POLICY else config.auto_augment
-    augmentation = Augmentation(config.min_scale, config.hflip, policy, config.color_jitter)
+    augmentation = Augmentation(
+        config.min_scale, config.hflip, policy, config.color_jitter, config.train_interpolation
+    )
     train_loader = ImageLoader(
         train_images,
         training_transform(preprocessing, augmentation, config.transforms),
@@ -131,22 +168,24 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
     return RunStarted(
         run_dir=folder.path,
         variant=trainer.info.variant,
-        parameters=sum(parameter.numel() for parameter in trainer.network.parameters()),
+        parameters=sum(parameter.numel() for parameter in trainer.updater.network.parameters()),
         classes=trainer.info.num_classes,
         train_images=len(trainer.train_loader.images),
         val_images=len(trainer.val_loader.images),
         epochs=trainer.config.epochs,
         history=tuple(trainer.history),
-        steps_per_epoch=len(trainer.train_loader),
+        resumed_step=trainer.step,
+        steps_per_epoch=trainer.steps,
         batch_size=trainer.config.batch_size,
+        accumulation=trainer.config.accumulation,
         img_size=trainer.config.img_size,
         workers=trainer.train_loader.workers,
         device=describe_device(trainer.device),
-        notes=trainer.notes,
+        notes=() if folder.has_state else trainer.notes,  # a resumed run started long ago
     )
 
 
-def _result(trainer: Trainer, folder: RunFolder, seconds: float, interrupted: bool) -> TrainResult:
+def _result(trainer: Trainer, folder: RunFolder, seconds: float, stopped: Stop | None) -> TrainResult:
     history = tuple(trainer.history)
     best = next((row for row in reversed(history) if row.is_best), None)
     return TrainResult(
@@ -161,6 +200,7 @@ def _result(trainer: Trainer, folder: RunFolder, seconds: float, interrupted: bo
         loss=best.val_loss if best else None,
         images_per_second=median(row.images_per_second for row in history) if history else None,
         seconds=seconds,
-        interrupted=interrupted,
+        stopped=stopped,
+        skipped_updates=trainer.updater.skipped.total,
         history=history,
     )

@@ -1,25 +1,19 @@
-"""One network in training: its optimizer, its moving average, its epochs."""
+"""The epochs of one run: its place in them, what they add up to, and the scores after each."""
 
-import math
+import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
 from fastvit_cli.data.loader import Batch, ImageLoader
-from fastvit_cli.data.mixing import BatchMixer, MixingConfig
-from fastvit_cli.data.randomness import seed_batch
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.devices import supports_float64
 from fastvit_cli.evaluation.evaluate import evaluate
 from fastvit_cli.models.network import FastViT
-from fastvit_cli.optim.parameter_groups import parameter_groups
-from fastvit_cli.optim.schedules import CosineSchedule
-from fastvit_cli.runtimes.base import normalize
+from fastvit_cli.optim.losses import balanced_class_weights
+from fastvit_cli.optim.schedules import CosineSchedule, cosine_weight_decay
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.estimate import TimeLeft
@@ -29,19 +23,25 @@ from fastvit_cli.training.events import (
     StepDone,
     TimeEstimated,
     TrainEvent,
+    UpdateSkipped,
     ValidationProgress,
 )
 from fastvit_cli.training.start import Start
+from fastvit_cli.training.update import Rates, Updater
 
 Listener = Callable[[TrainEvent], None]
-_WARMUP_START_LR = 1e-6
 MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
 _LATER_COLUMNS = {"data_wait": 0.0, "unreadable": 0}  # runs of earlier versions lack them
-_REPORT_EVERY_S = 0.25  # reading the loss waits for the device, so not at every step
 
 
 class Trainer:
-    """The moving parts of one run, and what moves them."""
+    """Where a run is, and what moves it on.
+
+    Attributes:
+        epoch, step: the next update, both counted from 0; step equals `steps` while an epoch waits for its scores.
+        steps: updates an epoch.
+        history: the epochs that are done.
+    """
 
     def __init__(
         self,
@@ -51,160 +51,174 @@ class Trainer:
         val_loader: ImageLoader,
         device: torch.device,
     ) -> None:
-        from timm.utils import ModelEmaV3
-
         self.config = config
         self.info = start.info
         self.notes = start.notes
         self.train_loader = train_loader
         self.val_loader = val_loader
         self.device = device
-        self.network = start.network.to(device)
-        # With warm-up: an average of .9995 would still hold its random start after a short run.
-        self.ema = ModelEmaV3(self.network, config.ema_decay, use_warmup=True) if config.ema_decay else None
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.network, config.weight_decay), lr=config.lr, fused=True
+        weights = (
+            balanced_class_weights(train_loader.images.labels.tolist(), start.info.num_classes)
+            if config.class_weights == "balanced"
+            else None
         )
-        steps = len(train_loader)
+        self.updater = Updater(config, start.network, start.info, device, weights)
+        self.steps = len(train_loader) // config.accumulation
         self.schedule = CosineSchedule(
             peak=config.lr,
             floor=config.min_lr,
-            start=min(_WARMUP_START_LR, config.lr),
-            warmup_steps=round(min(config.warmup_epochs, MAX_WARMUP * config.epochs) * steps),
-            total_steps=config.epochs * steps,
+            start=min(config.warmup_lr, config.lr),
+            warmup_steps=round(min(config.warmup_epochs, MAX_WARMUP * config.epochs) * self.steps),
+            total_steps=config.epochs * self.steps,
+            cooldown_steps=config.cooldown_epochs * self.steps,
         )
-        mixing = MixingConfig(config.mixup, config.cutmix, config.random_erasing, config.label_smoothing)
-        self.mix = BatchMixer(mixing, start.info.num_classes, device)
+        self.decay_schedule = (
+            cosine_weight_decay(config.weight_decay, config.weight_decay_end, config.epochs * self.steps)
+            if config.weight_decay_end is not None
+            else None
+        )
+        self.epoch = self.step = 0
+        # Of losses and right answers of the epoch so far, added up in the order of the steps: whenever they are read,
+        # and wherever the run is resumed, they come to the same.
+        self._sums = torch.zeros(2, dtype=torch.float64 if supports_float64(device) else torch.float32, device=device)
         self.history: list[EpochDone] = []
-        self.time_left = TimeLeft(steps, config.epochs, len(val_loader.images) / (steps * config.batch_size))
+        self.time_left = TimeLeft(
+            self.steps, config.epochs, len(val_loader.images) / (self.steps * self._images_an_update)
+        )
 
     @property
     def weights(self) -> FastViT:
         """The weights that are scored and saved: the moving average where there is one."""
-        network = self.network if self.ema is None else self.ema.module
-        assert isinstance(network, FastViT)
-        return network
+        return self.updater.weights
 
-    def train_epoch(self, epoch: int, on_event: Listener) -> EpochDone:
-        """Train one epoch (counted from 0) and score it.
+    @property
+    def _images_an_update(self) -> int:
+        return self.config.batch_size * self.config.accumulation
+
+    def train_epoch(self, on_event: Listener, after_step: Callable[[], None]) -> EpochDone:
+        """Train what is left of the epoch and score it.
+
+        Args:
+            after_step: called when the state is consistent, after each update and each batch of the validation. What
+                it raises ends the epoch, and a later call goes on from there.
 
         Raises:
-            WorkFailedError: the loss is not finite.
+            FastViTError: too many images cannot be read.
+            WorkFailedError: too many losses are not finite.
         """
-        started = time.perf_counter()
-        last = None
-        for last in self._steps(epoch, on_event):
-            on_event(last)
+        started, first = time.perf_counter(), self.step
+        for done in self._steps_left(on_event):
+            on_event(done)
             total = self.time_left.estimate_once()
             if total is not None:
                 on_event(TimeEstimated(total))
-        assert last is not None, "an epoch has at least one step"
+            after_step()
         trained = time.perf_counter() - started
-        waited = self.train_loader.seconds_waited
+        row = self._scored(on_event, after_step, started, trained, (self.steps - first) * self._images_an_update)
+        self.history.append(row)
+        self.epoch, self.step = self.epoch + 1, 0
+        self._sums.zero_()
+        self.updater.skipped.this_epoch = 0
+        return row
+
+    def _steps_left(self, on_event: Listener) -> Iterator[StepDone]:
+        """Train the rest of the epoch; yields after each update."""
+        # A frozen backbone stays as it is: its BatchNorms do not learn from the new images either.
+        self.updater.network.train(not self.config.freeze_backbone)
+        first, size = self.step, self.config.accumulation
+        loader = self.train_loader.epoch(self.epoch, first_batch=first * size)
+        started = time.perf_counter()
+        for batches in itertools.islice(_grouped(loader, size), self.steps - first):
+            for bad in (bad for batch in batches for bad in batch.unreadable):
+                on_event(ImageUnreadable(bad.name, bad.reason))
+            done_before = self.epoch * self.steps + self.step
+            rates = self._rates(done_before)
+            sums = self.updater.update(batches, rates, self.epoch, self.step, done_before)
+            if bool(sums.isfinite().all()):
+                self._sums += sums
+            else:
+                on_event(UpdateSkipped(self.epoch + 1, self.step + 1))
+                self.updater.check_skipped(self.epoch, self.step, self.steps)
+            self.step += 1
+            self.time_left.steps_took(self.step - first, time.perf_counter() - started)
+            yield self._step_done(
+                rates.lr, (self.step - first) * self._images_an_update / (time.perf_counter() - started)
+            )
+
+    def _rates(self, step: int) -> Rates:
+        decay = None if self.decay_schedule is None else self.decay_schedule.at(step)
+        return Rates(self.schedule.at(step), decay)
+
+    def _step_done(self, lr: float, images_per_second: float) -> StepDone:
+        loss, top1 = self._means()
+        return StepDone(
+            epoch=self.epoch + 1,
+            step=self.step,
+            steps=self.steps,
+            loss=loss,
+            top1=top1,
+            lr=lr,
+            images_per_second=images_per_second,
+            seconds_left=self.time_left.after(self.epoch, self.step),
+        )
+
+    def _means(self) -> tuple[float, float]:
+        """Loss and top-1 in percent of the epoch so far, over the updates that were made."""
+        made = max(1, self.step - self.updater.skipped.this_epoch)
+        loss, hits = self._sums.tolist()
+        return loss / made, 100.0 * hits / (made * self._images_an_update)
+
+    def _scored(
+        self, on_event: Listener, after_step: Callable[[], None], started: float, trained: float, images: int
+    ) -> EpochDone:
         runtime = TorchRuntime(self.weights, self.info, self.device)
+
+        def progress(done: int, total: int) -> None:
+            on_event(ValidationProgress(done, total))
+            after_step()
+
+        waited = self.train_loader.seconds_waited if images else 0.0
         scores = evaluate(
-            runtime,
-            self.val_loader,
-            lambda done, total: on_event(ValidationProgress(done, total)),
-            lambda bad: on_event(ImageUnreadable(bad.name, bad.reason)),
+            runtime, self.val_loader, progress, lambda bad: on_event(ImageUnreadable(bad.name, bad.reason))
         ).scores
         seconds = time.perf_counter() - started
         self.time_left.epoch_took(seconds)
-        row = EpochDone(
-            epoch=epoch + 1,
+        loss, top1 = self._means()
+        return EpochDone(
+            epoch=self.epoch + 1,
             epochs=self.config.epochs,
-            lr=last.lr,
-            train_loss=last.loss,
-            train_top1=last.top1,
+            lr=self.schedule.at(self.epoch * self.steps + self.steps - 1),
+            train_loss=loss,
+            train_top1=top1,
             val_loss=scores.loss,
             val_top1=scores.top1,
             val_top5=scores.top5,
-            images_per_second=len(self.train_loader) * self.config.batch_size / trained,
+            images_per_second=images / trained,
             seconds=seconds,
             data_wait=waited / trained,
             unreadable=len(self.train_loader.unreadable) + len(self.val_loader.unreadable),
             is_best=scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
         )
-        self.history.append(row)
-        return row
-
-    def _steps(self, epoch: int, on_event: Listener) -> Iterator[StepDone]:
-        """Train one epoch; yields the running means now and then, and after the last step."""
-        # A frozen backbone stays as it is: its BatchNorms do not learn from the new images either.
-        self.network.train(not self.config.freeze_backbone)
-        steps, batch_size = len(self.train_loader), self.config.batch_size
-        sums = torch.zeros(2, device=self.device)  # of the loss and of the hits since the last report
-        loss_sum = hit_sum = 0.0
-        reported = started = time.perf_counter()
-        for step, batch in enumerate(self.train_loader.epoch(epoch)):
-            for bad in batch.unreadable:
-                on_event(ImageUnreadable(bad.name, bad.reason))
-            lr = self.schedule.at(epoch * steps + step)
-            sums += self._update(batch, lr, epoch, step)
-            now = time.perf_counter()
-            if now - reported < _REPORT_EVERY_S and step + 1 < steps:
-                continue
-            loss, hits = sums.tolist()
-            loss_sum, hit_sum, reported = loss_sum + loss, hit_sum + hits, now
-            sums.zero_()
-            if not math.isfinite(loss_sum):
-                raise self._diverged(epoch, step)
-            images = (step + 1) * batch_size
-            self.time_left.steps_took(step + 1, now - started)
-            yield StepDone(
-                epoch=epoch + 1,
-                step=step + 1,
-                steps=steps,
-                loss=loss_sum / (step + 1),
-                top1=100.0 * hit_sum / images,
-                lr=lr,
-                images_per_second=images / (now - started),
-                seconds_left=self.time_left.after(epoch, step + 1),
-            )
-
-    def _update(self, batch: Batch, lr: float, epoch: int, step: int) -> Tensor:
-        """One optimizer step; returns the loss and the number of right answers, (2,) on the device."""
-        seed_batch(self.config.seed, epoch, step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        labels = batch.labels.to(self.device, non_blocking=True)
-        raw = batch.images.to(self.device, non_blocking=True)
-        images, targets = self.mix(normalize(raw, self.info), labels)
-        with self._autocast():
-            logits: Tensor = self.network(images).float()
-        # Mixed targets (B, classes) were smoothed when they were mixed.
-        smoothing = self.config.label_smoothing if targets.ndim == 1 else 0.0
-        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        if self.ema is not None:
-            self.ema.update(self.network, step=epoch * len(self.train_loader) + step)
-        hits = (logits.detach().argmax(1) == labels).sum()
-        return torch.stack((loss.detach(), hits.float()))
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.config.amp else nullcontext()
-
-    def _diverged(self, epoch: int, step: int) -> WorkFailedError:
-        return WorkFailedError(
-            f"Training diverged: the loss is not finite in epoch {epoch + 1}, at or before step {step + 1}.",
-            f"Pass a smaller --lr than {self.config.lr:g}, or more --warmup-epochs.",
-        )
 
     def state(self) -> dict[str, Any]:
-        """Everything that changes, as tensors and plain values. Randomness has no state: see `seed_batch`."""
+        """Everything that changes, as tensors and plain values."""
         return {
-            "network": self.network.state_dict(),
-            "ema": self.ema.module.state_dict() if self.ema else None,
-            "optimizer": self.optimizer.state_dict(),
+            **self.updater.state(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "sums": self._sums.cpu(),
             "history": [asdict(row) for row in self.history],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state()` gave."""
-        self.network.load_state_dict(state["network"])
-        if self.ema is not None:
-            self.ema.module.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take over what `state()` gave, or an earlier version's, which was saved between epochs only."""
+        self.updater.restore(state)
         self.history = [EpochDone(**{**_LATER_COLUMNS, **row}) for row in state["history"]]
+        self.epoch, self.step = state.get("epoch", len(self.history)), state.get("step", 0)
+        self._sums.copy_(state.get("sums", torch.zeros(2)))
+
+
+def _grouped(batches: Iterator[Batch], size: int) -> Iterator[tuple[Batch, ...]]:
+    """The batches of one update after the other; an incomplete last group is dropped."""
+    while len(group := tuple(itertools.islice(batches, size))) == size:
+        yield group

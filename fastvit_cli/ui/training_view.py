@@ -19,9 +19,11 @@ from fastvit_cli.training.events import (
     StepDone,
     TimeEstimated,
     TrainEvent,
+    UpdateSkipped,
     ValidationProgress,
 )
 from fastvit_cli.training.run_folder import CURVES
+from fastvit_cli.training.stopping import Stop
 from fastvit_cli.training.train import TrainResult
 from fastvit_cli.ui.plots import plot_curves
 from fastvit_cli.ui.session import Session
@@ -59,6 +61,7 @@ class TrainingView:
             StepDone: self._step,
             ValidationProgress: self._validation,
             ImageUnreadable: self._unreadable,
+            UpdateSkipped: self._skipped,
             EpochDone: self._epoch,
         }
         handlers[type(event)](event)
@@ -75,8 +78,9 @@ class TrainingView:
         self._run_dir = event.run_dir
         self._history = list(event.history)
         self._workers = event.workers
-        if event.history:
-            self._session.note(f"Going on after epoch {len(event.history)} of {event.epochs}.")
+        if event.history or event.resumed_step:
+            within = f", at step {event.resumed_step + 1} of the next" if event.resumed_step else ""
+            self._session.note(f"Going on after epoch {len(event.history)} of {event.epochs}{within}.")
         for note in event.notes:
             self._session.note(note)
         self._session.stderr.print(
@@ -87,7 +91,7 @@ class TrainingView:
                     ("classes", f"{event.classes}, seen at {event.img_size} px"),
                     (
                         "steps",
-                        f"{event.epochs} epochs of {event.steps_per_epoch} steps of {event.batch_size} images",
+                        f"{event.epochs} epochs of {event.steps_per_epoch} steps of {_images(event)}",
                     ),
                     ("device", event.device),
                     ("run", str(event.run_dir)),
@@ -134,6 +138,13 @@ class TrainingView:
         elif self._unreadable_said == _SAID_UNREADABLE + 1:
             self._session.note("Further ones are only counted; --check-data lists them all.", style="yellow")
 
+    def _skipped(self, event: TrainEvent) -> None:
+        assert isinstance(event, UpdateSkipped)
+        self._session.note(
+            f"Epoch {event.epoch}, step {event.step}: the loss is not finite, this update is left out.",
+            style="yellow",
+        )
+
     def _validation(self, event: TrainEvent) -> None:
         assert isinstance(event, ValidationProgress)
         if self._progress is not None:
@@ -168,6 +179,12 @@ _LONG_LISTING_S = 3.0
 _SAID_UNREADABLE = 20
 
 
+def _images(event: RunStarted) -> str:
+    if event.accumulation == 1:
+        return f"{event.batch_size} images"
+    return f"{event.batch_size * event.accumulation} images ({event.accumulation} x {event.batch_size})"
+
+
 def _wait_hint(share: float, workers: int) -> str:
     waited = f"{100 * share:.0f} % of the time went into waiting for images"
     if workers == 0:
@@ -175,10 +192,22 @@ def _wait_hint(share: float, workers: int) -> str:
     return f"{waited}: try more --workers than {workers}, smaller image files, or a faster disk."
 
 
+_TITLES = {
+    None: "Done",
+    Stop.INTERRUPTED: "Interrupted; everything up to here is saved",
+    Stop.TERMINATED: "Terminated; everything up to here is saved",
+    Stop.TIME_LIMIT: "The time limit is reached; everything up to here is saved",
+    Stop.PATIENCE: "Ended early: top-1 has not become better for as long as --patience allows",
+}
+
+
 def training_result(result: TrainResult) -> RenderableType:
     """The end of a run: what was reached, the best epochs, what to type next."""
     if result.best_ckpt is None:
-        return facts([("stopped", "before the first epoch was finished"), ("weights", str(result.last_ckpt))])
+        return Group(
+            facts([("stopped", "before the first epoch was finished"), ("weights", str(result.last_ckpt))]),
+            next_commands([f"fastvit train --resume {shlex.quote(str(result.run_dir))}"]),
+        )
     summary = facts(
         [
             ("best", Text(f"top-1 {result.top1:.2f} %  in epoch {result.best_epoch}", style="bold")),
@@ -186,7 +215,7 @@ def training_result(result: TrainResult) -> RenderableType:
             ("weights", str(result.best_ckpt)),
             ("curves", str(result.run_dir / CURVES)),
         ],
-        title="Interrupted; everything up to here is saved" if result.interrupted else "Done",
+        title=_TITLES[result.stopped],
     )
     ranked = sorted(result.history, key=lambda row: -row.val_top1)[:3]
     table = data_table(
@@ -201,6 +230,6 @@ def training_result(result: TrainResult) -> RenderableType:
         f"fastvit export --ckpt {run} --format onnx",
         f"fastvit bench --ckpt {run}",
     ]
-    if result.interrupted:
+    if result.stopped not in (None, Stop.PATIENCE):
         commands.insert(0, f"fastvit train --resume {run}")
     return Group(summary, table, next_commands(commands))

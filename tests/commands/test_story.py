@@ -142,26 +142,3 @@ def test_training_from_a_fused_file_is_refused(
     assert refused.code == 2
     assert "is fused" in refused.err
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_stopped_run_resumes_to_the_same_weights(
-    trained: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_data: Path
-) -> None:
-    """Two of three epochs, then --resume: the weights of the run that was never stopped."""
-    from fastvit_cli.data.sources import choose_data
-    from fastvit_cli.training.config import read_config_file, resolve_config
-    from fastvit_cli.training.events import EpochDone, TrainEvent
-    from fastvit_cli.training.train import train
-
-    def stop_after_two(event: TrainEvent) -> None:
-        if isinstance(event, EpochDone) and event.epoch == 2:
-            raise KeyboardInterrupt
-
-    stored = read_config_file(Path(trained["run_dir"]) / "config.yaml")
-    config = resolve_config({**stored, "output": str(tmp_path / "stopped")}, recipe=None)
-    stopped = train(config, choose_data(str(tiny_data)), on_event=stop_after_two)
-    assert (stopped.interrupted, stopped.epochs) == (True, 2)
-    resumed = run(capsys, "train", "--resume", tmp_path / "stopped", "--json").result
-    assert resumed["epochs"] == 3
-    whole, again = load_file(trained["last_ckpt"]), load_file(resumed["last_ckpt"])
-    assert all(torch.equal(whole[name], again[name]) for name in whole)

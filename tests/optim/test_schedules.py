@@ -2,22 +2,22 @@ import math
 
 import pytest
 import torch
+from helpers import golden
 from timm.scheduler import CosineLRScheduler
 
-from fastvit_cli.models.factory import create_model
-from fastvit_cli.optim.parameter_groups import parameter_groups
-from fastvit_cli.optim.schedules import CosineSchedule
+from fastvit_cli.optim.schedules import CosineSchedule, cosine_weight_decay
 
 
-def test_equals_timms_cosine_by_updates() -> None:
-    ours = CosineSchedule(peak=1e-3, floor=1e-5, start=1e-6, warmup_steps=5, total_steps=60)
+@pytest.mark.parametrize(("warmup", "cooldown"), [(5, 0), (5, 20), (0, 20), (0, 58), (30, 40)])
+def test_equals_timms_cosine_by_updates(warmup: int, cooldown: int) -> None:
+    ours = CosineSchedule(1e-3, 1e-5, start=1e-6, warmup_steps=warmup, total_steps=60, cooldown_steps=cooldown)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
     theirs = CosineLRScheduler(
-        optimizer, t_initial=60, lr_min=1e-5, warmup_t=5, warmup_lr_init=1e-6, t_in_epochs=False
+        optimizer, t_initial=60 - cooldown, lr_min=1e-5, warmup_t=warmup, warmup_lr_init=1e-6, t_in_epochs=False
     )
-    for step in range(60):
+    for step in range(70):
         theirs.step_update(step)
-        assert ours.at(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), step
+        assert ours.at(step) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12), step
 
 
 def test_ends() -> None:
@@ -28,13 +28,20 @@ def test_ends() -> None:
     assert math.isfinite(CosineSchedule(1.0, 0.0, 0.0, 0, 0).at(0))
 
 
-def test_decay_goes_to_parameters_of_two_or_more_dimensions() -> None:
-    network = create_model("sa12", num_classes=3)
-    decayed, plain = parameter_groups(network, 0.05)
-    assert (decayed["weight_decay"], plain["weight_decay"]) == (0.05, 0.0)
-    names = {id(parameter): name for name, parameter in network.named_parameters()}
-    decayed_names = {names[id(parameter)] for parameter in decayed["params"]}
-    plain_names = {names[id(parameter)] for parameter in plain["params"]}
-    assert decayed_names | plain_names == set(names.values())
-    assert "stages.0.blocks.0.layer_scale.gamma" in decayed_names, "(C, 1, 1), as in the reference"
-    assert all(name.endswith((".bias", "bn.weight", "norm.weight", "identity.weight")) for name in plain_names)
+def test_cooldown_is_spent_at_the_floor() -> None:
+    schedule = CosineSchedule(1.0, 0.1, start=0.0, warmup_steps=2, total_steps=10, cooldown_steps=4)
+    assert schedule.at(5) > 0.1
+    assert [schedule.at(step) for step in (6, 9, 10)] == [0.1] * 3
+
+
+def test_weight_decay_is_the_references() -> None:
+    series = golden.facts()["cosine_weight_decay"]
+    schedule = cosine_weight_decay(series["initial"][0], series["eta_min"], series["t_max"])
+    expected = [row[0] for row in series["after_each_update"]]
+    assert len(expected) == series["t_max"] + 1
+    assert [schedule.at(step) for step in range(len(expected))] == pytest.approx(expected, rel=0, abs=1e-15)
+
+
+def test_weight_decay_may_rise() -> None:
+    schedule = cosine_weight_decay(0.04, 0.4, 100)
+    assert (schedule.at(0), schedule.at(50), schedule.at(100)) == pytest.approx((0.04, 0.22, 0.4))

@@ -1,3 +1,7 @@
+import math
+import os
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +14,16 @@ from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.training.config import TrainConfig, resolve_config
 from fastvit_cli.training.estimate import TimeLeft
-from fastvit_cli.training.events import EpochDone, ImagesListed, RunStarted, StepDone, TimeEstimated, TrainEvent
+from fastvit_cli.training.events import (
+    EpochDone,
+    ImagesListed,
+    RunStarted,
+    StepDone,
+    TimeEstimated,
+    TrainEvent,
+    UpdateSkipped,
+)
+from fastvit_cli.training.stopping import Stop
 from fastvit_cli.training.train import TrainResult, train
 
 
@@ -83,13 +96,78 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny_data: Path, tmp_path: Path)
         _train(tiny_data, config)
 
 
+def test_one_bad_batch_is_left_out_and_harms_nothing(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its update is skipped and counted, and BatchNorm's statistics are what they were before it."""
+    from fastvit_cli.training import update
+
+    plain, calls = update.normalize, []
+
+    def spoilt(images: torch.Tensor, info: object) -> torch.Tensor:
+        calls.append(1)
+        pixels = plain(images, info)  # type: ignore[arg-type]
+        return pixels * float("inf") if len(calls) == 2 else pixels
+
+    monkeypatch.setattr(update, "normalize", spoilt)
+    result, events = _train(tiny_data, _config(tmp_path / "run", epochs=1, ema_decay=0.0))
+    assert [(event.epoch, event.step) for event in events if isinstance(event, UpdateSkipped)] == [(1, 2)]
+    assert result.skipped_updates == 1
+    assert all(value.isfinite().all() for value in load_file(result.last_ckpt).values())
+    assert math.isfinite(result.history[0].train_loss)
+    assert math.isfinite(result.history[0].val_loss)
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert state["skipped"]["total"] == 1
+
+
+def test_accumulating_two_halves_is_close_to_the_whole_batch(tiny_data: Path, tmp_path: Path) -> None:
+    """Not equal: BatchNorm sees half of the images at once."""
+    whole, _ = _train(tiny_data, _config(tmp_path / "whole", epochs=1, batch_size=8))
+    halves, events = _train(tiny_data, _config(tmp_path / "halves", epochs=1, batch_size=4, total_batch_size=8))
+    assert len([event for event in events if isinstance(event, StepDone)]) == 3
+    assert halves.history[0].train_loss == pytest.approx(whole.history[0].train_loss, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"clip_grad": 0.01},
+        {"clip_grad": 0.01, "clip_mode": "value"},
+        {"clip_grad": 0.01, "clip_mode": "agc"},
+        {"opt": "sgd"},
+        {"layer_decay": 0.5},
+        {"decay_layer_scale": False, "weight_decay": 5.0},
+        {"weight_decay_end": 9.0},
+        {"class_weights": "balanced", "max_bad_images": 100.0},
+        {"bce": True, "mixup": 0.5, "bce_threshold": 0.2},
+        {"mixup": 0.5},
+        {"mixup": 0.5, "mixup_off_epoch": 1},
+        {"cutmix": 1.0, "mixup_prob": 0.5},
+    ],
+)
+def test_options_of_the_update_have_their_effect(changes: dict[str, object], tiny_data: Path, tmp_path: Path) -> None:
+    data = tiny_data
+    if "class_weights" in changes:
+        data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+        for path in sorted((data / "train" / "circle").iterdir())[:6]:
+            path.unlink()
+    common = {"epochs": 1, "ema_decay": 0.0}
+    plain, _ = _train(data, _config(tmp_path / "plain", **common))
+    changed, _ = _train(data, _config(tmp_path / "changed", **common, **changes))
+    differ = any(
+        not torch.equal(one, other)
+        for one, other in zip(load_file(plain.last_ckpt).values(), load_file(changed.last_ckpt).values(), strict=True)
+    )
+    assert differ == ("mixup_off_epoch" not in changes)
+
+
 def test_stopped_before_the_first_epoch_is_finished(tiny_data: Path, tmp_path: Path) -> None:
     def stop(event: TrainEvent) -> None:
         if isinstance(event, StepDone):
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), signal.SIGINT)
 
     result = train(_config(tmp_path / "run"), choose_data(str(tiny_data)), on_event=stop)
-    assert (result.interrupted, result.epochs, result.best_ckpt, result.top1) == (True, 0, None, None)
+    assert (result.stopped, result.epochs, result.best_ckpt, result.top1) == (Stop.INTERRUPTED, 0, None, None)
     assert load_checkpoint(result.last_ckpt).info.top1 is None
 
 

@@ -1,0 +1,86 @@
+"""The training loss, and weights for classes of unequal size."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class TrainingLoss:
+    """Logits (B, C) and targets to one loss, a float32 scalar; cross-entropy unless `bce`.
+
+    Targets are labels (B,) int64, or soft ones (B, C) that were smoothed when they were mixed.
+
+    Cross-entropy, w being 1 without `class_weights`, p the softmax, y the labels, t the soft targets:
+
+    - soft: sum_bc(w_c t_bc (-log p_bc)) / sum_bc(w_c t_bc), which is the mean over images where t sum to 1 and w is 1
+    - labels: torch's weighted mean, sum_bc(w_c s_bc (-log p_bc)) / sum_b(w_y) with s the smoothed one-hot labels,
+      so that without smoothing labels and their one-hot targets have the same loss
+
+    Either is 0 / 0 = nan for a batch whose classes all weigh 0.
+
+    Args:
+        label_smoothing: share of a label that is spread over all C classes; soft targets are left alone.
+        bce: one yes or no a class (timm's `BinaryCrossEntropy`), a mean over images and classes.
+        bce_threshold: targets above it count as 1, others as 0, after smoothing; None takes them as they are.
+        bce_sum: sum over classes before the mean over images, C times as much (timm's `--bce-sum`).
+        class_weights: (C,) on the logits' device. With `bce` they multiply the columns, and no mean is taken by them.
+    """
+
+    def __init__(
+        self,
+        *,
+        label_smoothing: float = 0.0,
+        bce: bool = False,
+        bce_threshold: float | None = None,
+        bce_sum: bool = False,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        from timm.loss import BinaryCrossEntropy
+
+        self._smoothing = label_smoothing
+        self._weights = None if class_weights is None else class_weights.float()
+        self._bce = (
+            BinaryCrossEntropy(label_smoothing, bce_threshold, weight=self._weights, sum_classes=bce_sum)
+            if bce
+            else None
+        )
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        logits = logits.float()
+        soft = targets.ndim == 2
+        if soft:
+            targets = targets.float()
+        if self._bce is not None:
+            loss: Tensor = self._bce(logits, targets)
+            return loss
+        if not soft:
+            return F.cross_entropy(logits, targets, self._weights, label_smoothing=self._smoothing)
+        if self._weights is None:
+            return F.cross_entropy(logits, targets)
+        # torch would divide by B, which makes a batch of rare classes count for more than the same labels do.
+        return F.cross_entropy(logits, targets, self._weights, reduction="sum") / (targets * self._weights).sum()
+
+
+def balanced_class_weights(labels: Sequence[int] | Tensor, num_classes: int) -> Tensor:
+    """Weights that make every class count for the same, whatever its number of images.
+
+    n / (k * count_c), with n images and k classes that have any: the mean over images is 1. Classes without images
+    get 0, as they have no target to weigh (timm's `compute_class_weights` would give them the largest weight).
+
+    Args:
+        labels: (n,) class of each image, 0 to num_classes - 1; at least one.
+
+    Returns:
+        (num_classes,) float32, on the labels' device.
+
+    Raises:
+        ValueError: no labels, or one outside the classes.
+    """
+    labels = torch.as_tensor(labels, dtype=torch.int64)
+    if not len(labels) or not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise ValueError(f"Expected labels from 0 to {num_classes - 1}.")
+    counts = torch.bincount(labels, minlength=num_classes).double()
+    weights = len(labels) / (counts.count_nonzero() * counts.clamp(min=1.0))
+    return weights.where(counts > 0, 0.0).float()

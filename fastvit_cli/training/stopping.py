@@ -1,0 +1,75 @@
+"""Ending a run between two steps: Ctrl-C, SIGTERM and the time limit."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from types import FrameType
+
+
+class Stop(StrEnum):
+    """Why a run ended before its last epoch."""
+
+    INTERRUPTED = "interrupted"
+    TERMINATED = "terminated"
+    TIME_LIMIT = "time limit"
+    PATIENCE = "patience"
+
+
+class Stopped(Exception):
+    """Raised between two steps, to carry the reason out of the loops."""
+
+    def __init__(self, reason: Stop) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class StopRequests:
+    """What has been asked so far.
+
+    Args:
+        time_limit: minutes from now; None for no limit.
+    """
+
+    def __init__(self, time_limit: float | None) -> None:
+        self._deadline = None if time_limit is None else time.monotonic() + 60 * time_limit
+        self._signalled: Stop | None = None
+
+    def check(self) -> None:
+        """Raises:
+        Stopped: the run is to end now.
+        """
+        if self._signalled is not None:
+            raise Stopped(self._signalled)
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            raise Stopped(Stop.TIME_LIMIT)
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Handler of SIGINT: the first one ends the run at the next check, the second at once."""
+        if self._signalled is not None:
+            signal.default_int_handler(number, frame)
+        self._signalled = Stop.INTERRUPTED
+
+    def terminate(self, _number: int, _frame: FrameType | None) -> None:
+        """Handler of SIGTERM."""
+        self._signalled = Stop.TERMINATED
+
+
+@contextlib.contextmanager
+def stop_requests(time_limit: float | None) -> Iterator[StopRequests]:
+    """Listen while the block runs. Signals are left alone outside the main thread, where Python takes no handlers."""
+    requests = StopRequests(time_limit)
+    if threading.current_thread() is not threading.main_thread():
+        yield requests
+        return
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, requests.interrupt),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, requests.terminate),
+    }
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,204 @@
+"""One optimizer update: forward and backward of its batches, and what is done with the gradients."""
+
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.data.loader import Batch
+from fastvit_cli.data.mixing import BatchMixer, MixingConfig
+from fastvit_cli.data.randomness import seed_batch
+from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.optim.clipping import clip_gradients
+from fastvit_cli.optim.losses import TrainingLoss
+from fastvit_cli.optim.optimizer import apply_schedules, build_optimizer
+from fastvit_cli.optim.parameter_groups import parameter_groups
+from fastvit_cli.runtimes.base import normalize
+from fastvit_cli.training.config import TrainConfig
+
+MAX_SKIPPED_IN_A_ROW = 3
+MAX_SKIPPED_SHARE = 0.01  # of an epoch's updates
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What the schedules say for one update; a weight decay of None leaves it as it is."""
+
+    lr: float
+    weight_decay: float | None
+
+
+@dataclass
+class Skipped:
+    """Updates that were left out because their loss was not finite."""
+
+    in_a_row: int = 0
+    this_epoch: int = 0
+    total: int = 0
+
+
+class Updater:
+    """The network, its moving average and its optimizer, and how they change.
+
+    Args:
+        class_weights: (classes,) for the loss; None where all classes count the same.
+
+    Raises:
+        FastViTError: no such optimizer.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: FastViT,
+        info: ModelInfo,
+        device: torch.device,
+        class_weights: Tensor | None = None,
+    ) -> None:
+        from timm.utils import ModelEmaV3
+
+        self.config = config
+        self.info = info
+        self.device = device
+        self.network = network.to(device)
+        # With warm-up: an average of .9995 would still hold its random start after a short run.
+        self.ema = ModelEmaV3(self.network, config.ema_decay, use_warmup=True) if config.ema_decay else None
+        groups = parameter_groups(
+            self.network,
+            config.weight_decay,
+            decay_layer_scale=config.decay_layer_scale,
+            layer_decay=config.layer_decay,
+        )
+        self.optimizer = build_optimizer(groups, opt=config.opt, lr=config.lr)
+        self.mix = BatchMixer(_mixing(config), info.num_classes, device)
+        self.loss = TrainingLoss(
+            label_smoothing=config.label_smoothing,
+            bce=config.bce,
+            bce_threshold=config.bce_threshold,
+            class_weights=None if class_weights is None else class_weights.to(device),
+        )
+        self.skipped = Skipped()
+        # Floating-point buffers are BatchNorm's statistics, which a batch that blows up would spoil for good.
+        self._statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
+        self._kept_statistics = [buffer.clone() for buffer in self._statistics]
+
+    @property
+    def weights(self) -> FastViT:
+        """The weights that are scored and saved: the moving average where there is one."""
+        network = self.network if self.ema is None else self.ema.module
+        assert isinstance(network, FastViT)
+        return network
+
+    def update(self, batches: Sequence[Batch], rates: Rates, epoch: int, step: int, updates_before: int) -> Tensor:
+        """One update from the gradients of these batches together.
+
+        An update whose loss is not finite is left out and counted.
+
+        Args:
+            step: number of the update in its epoch.
+            updates_before: number of updates before this one, of all epochs.
+
+        Returns:
+            The mean loss and the number of right answers, (2,) on the device; the loss is NaN when it was left out.
+        """
+        apply_schedules(self.optimizer, rates.lr, rates.weight_decay)
+        if self._statistics:
+            torch._foreach_copy_(self._kept_statistics, self._statistics)
+        self.optimizer.zero_grad(set_to_none=True)
+        results = [
+            self._backward(batch, len(batches), epoch, step * len(batches) + number)
+            for number, batch in enumerate(batches)
+        ]
+        loss, hits = torch.stack(results).sum(0).unbind()
+        if not math.isfinite(float(loss)):
+            self._leave_out()
+            return torch.stack((torch.full_like(loss, math.nan), hits))
+        self.skipped.in_a_row = 0
+        self._clip()
+        self.optimizer.step()
+        if self.ema is not None:
+            self.ema.update(self.network, step=updates_before)
+        return torch.stack((loss, hits))
+
+    def _backward(self, batch: Batch, batches: int, epoch: int, number: int) -> Tensor:
+        """Add the gradients of one of the update's batches; its share of the loss, and its right answers."""
+        seed_batch(self.config.seed, epoch, number)
+        labels = batch.labels.to(self.device, non_blocking=True)
+        raw = batch.images.to(self.device, non_blocking=True)
+        mixed = self.config.mixup_off_epoch == 0 or epoch + 1 < self.config.mixup_off_epoch
+        images, targets = self.mix(normalize(raw, self.info), labels, mix=mixed)
+        with self._autocast():
+            logits: Tensor = self.network(images)
+        loss = self.loss(logits, targets) / batches
+        loss.backward()
+        hits = (logits.detach().argmax(1) == labels).sum()
+        return torch.stack((loss.detach(), hits.float()))
+
+    def _clip(self) -> None:
+        if self.config.clip_grad is None:
+            return
+        adaptive = self.config.clip_mode == "agc"
+        clipped = (
+            parameter
+            for name, parameter in self.network.named_parameters()
+            if not (adaptive and name.startswith("head."))
+        )
+        clip_gradients(clipped, self.config.clip_grad, self.config.clip_mode)
+
+    def _leave_out(self) -> None:
+        if self._statistics:
+            torch._foreach_copy_(self._statistics, self._kept_statistics)
+        self.skipped.in_a_row += 1
+        self.skipped.this_epoch += 1
+        self.skipped.total += 1
+
+    def check_skipped(self, epoch: int, step: int, steps: int) -> None:
+        """Raises:
+        WorkFailedError: too many updates had to be left out.
+        """
+        allowed = max(MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED_SHARE * steps)
+        if self.skipped.in_a_row < MAX_SKIPPED_IN_A_ROW and self.skipped.this_epoch <= allowed:
+            return
+        raise WorkFailedError(
+            f"Training diverged: the loss is not finite in epoch {epoch + 1}, step {step + 1}; {self.skipped.total} "
+            "updates were left out so far.",
+            f"Pass a smaller --lr than {self.config.lr:g}, more --warmup-epochs, or --clip-grad 1"
+            + (", or leave out --amp." if self.config.amp else "."),
+        )
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.config.amp else nullcontext()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes, as tensors and plain values. Randomness has no state: see `seed_batch`."""
+        return {
+            "network": self.network.state_dict(),
+            "ema": self.ema.module.state_dict() if self.ema else None,
+            "optimizer": self.optimizer.state_dict(),
+            "skipped": asdict(self.skipped),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state()` gave."""
+        self.network.load_state_dict(state["network"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.skipped = Skipped(**state.get("skipped", {}))
+
+
+def _mixing(config: TrainConfig) -> MixingConfig:
+    return MixingConfig(
+        config.mixup,
+        config.cutmix,
+        config.random_erasing,
+        config.label_smoothing,
+        config.mixup_prob,
+        config.mixup_switch_prob,
+    )
