@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 # Where and how long a run goes on, not what it computes.
 _MAY_CHANGE_ON_RESUME = frozenset(
-    ("resume", "workers", "device", "max_bad_images", "check_data", "epochs", "save_every", "time_limit", "patience")
+    (
+        *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images"),
+        *("epochs", "save_every", "time_limit", "patience"),
+    )
 )
 _CHANGES_TAKEN_UP = _MAY_CHANGE_ON_RESUME - {"resume"}
 
@@ -32,13 +35,19 @@ def train(given: dict[str, Any], session: Session) -> int:
 
     Example: [cyan]fastvit train --variant sa24 --data photos --epochs 50[/]
     """
+    from fastvit_cli.training.dry_run import dry_run
     from fastvit_cli.training.stopping import Stop
     from fastvit_cli.training.train import train as run_training
     from fastvit_cli.ui.training_view import TrainingView, training_result
+    from fastvit_cli.ui.views import dry_run_view
 
     plan = _resumed_plan(given, session) if "resume" in given else _plan(given, session)
     if plan.config.check_data:
         return check_data(plan.data, ("train", "val"), plan.config, session)
+    if plan.config.dry_run:
+        planned = dry_run(plan.config, plan.data, plan.loaded)
+        session.finish(planned, dry_run_view(planned))
+        return EXIT_DONE
     with TrainingView(session) as view:
         result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event=view)
     session.finish(result, training_result(result))

@@ -54,6 +54,11 @@ class TrainConfig(ModelConfig, DataConfig):
         choices=RECIPES,
         default_text="demo, finetune with weights to start from, else scratch",
     )
+    dry_run: bool = option(
+        False,
+        "Show every option, the steps, the learning rates and the estimated memory, read one batch, and stop.",
+        panel=PANEL_OUTPUT,
+    )
     save_every: float = option(
         5.0,
         "Minutes between saves of the state within an epoch; 0 saves after every step.",
@@ -252,7 +257,7 @@ class TrainConfig(ModelConfig, DataConfig):
 
 
 # Where a run is and what it continues is no part of its recipe.
-_NOT_SAVED = frozenset(("config", "resume", "output", "check_data"))
+_NOT_SAVED = frozenset(("config", "resume", "output", "check_data", "dry_run"))
 
 
 def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig:

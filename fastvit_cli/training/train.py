@@ -7,16 +7,13 @@ from pathlib import Path
 from statistics import median
 
 from fastvit_cli.checkpoints.load import LoadedModel
-from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers, worker_death_explained
-from fastvit_cli.data.randomness import seed_everything
-from fastvit_cli.data.sources import DataChoice, check_same_classes, open_images
-from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
-from fastvit_cli.devices import describe_device, resolve_device
-from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config import NO_POLICY, TrainConfig
-from fastvit_cli.training.events import EpochDone, ImagesListed, RunStarted, TrainEvent
+from fastvit_cli.data.loader import worker_death_explained
+from fastvit_cli.data.sources import DataChoice
+from fastvit_cli.devices import describe_device
+from fastvit_cli.training.build import build_trainer
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.events import EpochDone, RunStarted, TrainEvent
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
-from fastvit_cli.training.start import prepare_start
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
 from fastvit_cli.training.trainer import Trainer
 
@@ -67,7 +64,7 @@ def train(
         WorkFailedError: the loss is not finite, or a process that reads images was killed.
     """
     started = time.perf_counter()
-    trainer = _build(config, data, loaded, on_event)
+    trainer = build_trainer(config, data, loaded, on_event)
     folder = resume or create_run_folder(config)
     if resume is not None:
         resume.take_up(config)
@@ -113,55 +110,6 @@ def _run_epochs(
 
 def _epochs_since_best(trainer: Trainer) -> int:
     return trainer.epoch - next((row.epoch for row in reversed(trainer.history) if row.is_best), 0)
-
-
-def _build(
-    config: TrainConfig, data: DataChoice, loaded: LoadedModel | None, on_event: Callable[[TrainEvent], None]
-) -> Trainer:
-    device = resolve_device(config.device)
-    train_images, val_images = (
-        open_images(data, split, config.class_map, lambda done, total: on_event(ImagesListed(done, total)))
-        for split in ("train", "val")
-    )
-    check_same_classes(train_images, val_images)
-    needed = config.batch_size * config.accumulation
-    if len(train_images) < needed:
-        smaller = "--total-batch-size" if config.accumulation > 1 else "--batch-size"
-        raise FastViTError(
-            f"There are {len(train_images)} training images and an update takes {needed}.",
-            f"Pass {smaller} {max(2, len(train_images) // 4 * 2)} or add images.",
-        )
-    seed_everything(config.seed)
-    start = prepare_start(config, loaded, train_images.class_names, data.name)
-    preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers)
-    policy = None if config.auto_augment == NO_POLICY else config.auto_augment
-    augmentation = Augmentation(
-        config.min_scale, config.hflip, policy, config.color_jitter, config.train_interpolation
-    )
-    train_loader = ImageLoader(
-        train_images,
-        training_transform(preprocessing, augmentation, config.transforms),
-        config.img_size,
-        config.batch_size,
-        workers,
-        training=True,
-        seed=config.seed,
-        max_bad_images=config.max_bad_images,
-        exif=config.exif,
-        pin=device.type == "cuda",
-    )
-    val_loader = ImageLoader(
-        val_images,
-        evaluation_transform(preprocessing, config.transforms),
-        config.img_size,
-        EVALUATION_BATCH_SIZE,
-        workers,
-        training=False,
-        max_bad_images=config.max_bad_images,
-        exif=config.exif,
-        pin=device.type == "cuda",
-    )
-    return Trainer(config, start, train_loader, val_loader, device)
 
 
 def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:

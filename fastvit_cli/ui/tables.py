@@ -48,8 +48,8 @@ def duration(seconds: float) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """`15.6 MB`, decimal as files are shown."""
-    return f"{size_bytes / 1e6:.1f} MB"
+    """`15.6 MB` or `4.6 GB`, decimal as files are shown."""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:.1f} MB"
 
 
 def next_commands(commands: Sequence[str]) -> RenderableType:

@@ -1,0 +1,69 @@
+"""From a configuration to all the parts of a run."""
+
+from collections.abc import Callable
+
+from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers
+from fastvit_cli.data.randomness import seed_everything
+from fastvit_cli.data.sources import DataChoice, check_same_classes, open_images
+from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
+from fastvit_cli.devices import resolve_device
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.training.config import NO_POLICY, TrainConfig
+from fastvit_cli.training.events import ImagesListed, TrainEvent
+from fastvit_cli.training.start import prepare_start
+from fastvit_cli.training.trainer import Trainer
+
+
+def build_trainer(
+    config: TrainConfig, data: DataChoice, loaded: LoadedModel | None, on_event: Callable[[TrainEvent], None]
+) -> Trainer:
+    """Open the data, build the network and all that trains it; nothing is written.
+
+    Raises:
+        FastViTError: the device, the data, the weights or an option is wrong.
+    """
+    device = resolve_device(config.device)
+    train_images, val_images = (
+        open_images(data, split, config.class_map, lambda done, total: on_event(ImagesListed(done, total)))
+        for split in ("train", "val")
+    )
+    check_same_classes(train_images, val_images)
+    needed = config.batch_size * config.accumulation
+    if len(train_images) < needed:
+        smaller = "--total-batch-size" if config.accumulation > 1 else "--batch-size"
+        raise FastViTError(
+            f"There are {len(train_images)} training images and an update takes {needed}.",
+            f"Pass {smaller} {max(2, len(train_images) // 4 * 2)} or add images.",
+        )
+    seed_everything(config.seed)
+    start = prepare_start(config, loaded, train_images.class_names, data.name)
+    preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers)
+    policy = None if config.auto_augment == NO_POLICY else config.auto_augment
+    augmentation = Augmentation(
+        config.min_scale, config.hflip, policy, config.color_jitter, config.train_interpolation
+    )
+    train_loader = ImageLoader(
+        train_images,
+        training_transform(preprocessing, augmentation, config.transforms),
+        config.img_size,
+        config.batch_size,
+        workers,
+        training=True,
+        seed=config.seed,
+        max_bad_images=config.max_bad_images,
+        exif=config.exif,
+        pin=device.type == "cuda",
+    )
+    val_loader = ImageLoader(
+        val_images,
+        evaluation_transform(preprocessing, config.transforms),
+        config.img_size,
+        EVALUATION_BATCH_SIZE,
+        workers,
+        training=False,
+        max_bad_images=config.max_bad_images,
+        exif=config.exif,
+        pin=device.type == "cuda",
+    )
+    return Trainer(config, start, train_loader, val_loader, device)
