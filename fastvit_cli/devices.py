@@ -50,6 +50,15 @@ def supports_float64(device: "torch.device") -> bool:
     return device.type != "mps"
 
 
+def autocast_dtype(device: "torch.device") -> "torch.dtype":
+    """What `--amp` computes in: bfloat16, or float16 on CUDA devices that lack it."""
+    import torch
+
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return torch.bfloat16
+
+
 def synchronize(device: "torch.device") -> None:
     """Wait until everything queued on the device is done; a CPU queues nothing."""
     import torch

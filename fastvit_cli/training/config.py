@@ -177,7 +177,13 @@ class TrainConfig(ModelConfig, DataConfig):
         "Train the classifier alone; the only way to train from a fused file.",
         panel=PANEL_TRAINING,
     )
-    amp: bool = option(False, "Compute in bfloat16 where it is safe.", panel=PANEL_TRAINING)
+    amp: bool = option(
+        False,
+        "Compute in bfloat16 where it is safe; in float16 with a gradient scaler on GPUs that lack it.",
+        panel=PANEL_TRAINING,
+    )
+    compile: bool = option(False, "Compile the network with torch.compile.", panel=PANEL_TRAINING)
+    channels_last: bool = option(False, "Keep channels last in memory; GPUs only.", panel=PANEL_TRAINING)
     min_scale: float = option(
         0.08, "Smallest share of the area a random crop keeps.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0,
         default_text=_RECIPE_DEFAULT,

@@ -1,6 +1,7 @@
 """What a run leaves behind: config.yaml, metrics.csv, log.txt, best and last weights, state.pt."""
 
 import csv
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -94,15 +95,32 @@ class RunFolder:
         return state
 
 
-def create_run_folder(config: TrainConfig) -> RunFolder:
+def check_space(folder: Path, needed: int) -> None:
+    """Raises:
+    FastViTError: the disk that will hold `folder` has fewer than `needed` bytes left.
+    """
+    there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise FastViTError(
+            f"The run needs about {needed / 1e6:.0f} MB in '{folder}', and the disk has {free / 1e6:.0f} MB left.",
+            "Free some space, or pass --output with a folder on another disk.",
+        )
+
+
+def create_run_folder(config: TrainConfig, needed: int) -> RunFolder:
     """Make the folder and write its config.yaml.
 
+    Args:
+        needed: bytes that the run will write.
+
     Raises:
-        FastViTError: it holds a run already, or cannot be written.
+        FastViTError: it holds a run already, cannot be written, or there is too little space.
     """
     path = Path(config.output).expanduser() if config.output else _unused_name(config.variant)
     if (path / CONFIG).exists():
         raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.")
+    check_space(path, needed)
     with replaced_when_done(path / CONFIG) as temporary:
         temporary.write_text(config_to_yaml(config))
     return RunFolder(path)

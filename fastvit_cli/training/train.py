@@ -65,7 +65,7 @@ def train(
     """
     started = time.perf_counter()
     trainer = build_trainer(config, data, loaded, on_event)
-    folder = resume or create_run_folder(config)
+    folder = resume or create_run_folder(config, _bytes_written(trainer))
     if resume is not None:
         resume.take_up(config)
         if resume.has_state:
@@ -106,6 +106,12 @@ def _run_epochs(
         folder.log(f"{stop.reason} in epoch {trainer.epoch + 1}, after step {trainer.step}")
         return stop.reason
     return None
+
+
+def _bytes_written(trainer: Trainer) -> int:
+    """Two states, the new one beside that which it replaces, and three files of weights."""
+    weights = [p.numel() * p.element_size() for p in trainer.weights.parameters()]
+    return (2 * 4 + 3) * sum(weights)
 
 
 def _epochs_since_best(trainer: Trainer) -> int:

@@ -13,7 +13,8 @@ from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.data.mixing import BatchMixer, MixingConfig
 from fastvit_cli.data.randomness import seed_batch
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.devices import autocast_dtype
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.optim.clipping import clip_gradients
 from fastvit_cli.optim.losses import TrainingLoss
@@ -50,7 +51,7 @@ class Updater:
         class_weights: (classes,) for the loss; None where all classes count the same.
 
     Raises:
-        FastViTError: no such optimizer.
+        FastViTError: no such optimizer, or channels last on a CPU.
     """
 
     def __init__(
@@ -67,6 +68,14 @@ class Updater:
         self.info = info
         self.device = device
         self.network = network.to(device)
+        if config.channels_last:
+            _refuse_on_cpu(device)
+            self.network.to(memory_format=torch.channels_last)
+        # The compiled network shares the weights; they are saved and scored by their plain names.
+        self._forward = torch.compile(self.network) if config.compile else self.network
+        self._dtype = autocast_dtype(device)
+        scaled = config.amp and self._dtype == torch.float16
+        self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
         # With warm-up: an average of .9995 would still hold its random start after a short run.
         self.ema = ModelEmaV3(self.network, config.ema_decay, use_warmup=True) if config.ema_decay else None
         groups = parameter_groups(
@@ -121,7 +130,8 @@ class Updater:
             return torch.stack((torch.full_like(loss, math.nan), hits))
         self.skipped.in_a_row = 0
         self._clip()
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.network, step=updates_before)
         return torch.stack((loss, hits))
@@ -133,16 +143,19 @@ class Updater:
         raw = batch.images.to(self.device, non_blocking=True)
         mixed = self.config.mixup_off_epoch == 0 or epoch + 1 < self.config.mixup_off_epoch
         images, targets = self.mix(normalize(raw, self.info), labels, mix=mixed)
+        if self.config.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
         with self._autocast():
-            logits: Tensor = self.network(images)
+            logits: Tensor = self._forward(images)
         loss = self.loss(logits, targets) / batches
-        loss.backward()
+        self.scaler.scale(loss).backward()
         hits = (logits.detach().argmax(1) == labels).sum()
         return torch.stack((loss.detach(), hits.float()))
 
     def _clip(self) -> None:
         if self.config.clip_grad is None:
             return
+        self.scaler.unscale_(self.optimizer)
         adaptive = self.config.clip_mode == "agc"
         clipped = (
             parameter
@@ -173,7 +186,7 @@ class Updater:
         )
 
     def _autocast(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.config.amp else nullcontext()
+        return torch.autocast(self.device.type, dtype=self._dtype) if self.config.amp else nullcontext()
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values. Randomness has no state: see `seed_batch`."""
@@ -181,6 +194,7 @@ class Updater:
             "network": self.network.state_dict(),
             "ema": self.ema.module.state_dict() if self.ema else None,
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
             "skipped": asdict(self.skipped),
         }
 
@@ -190,7 +204,17 @@ class Updater:
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler.is_enabled():
+            self.scaler.load_state_dict(state["scaler"])
         self.skipped = Skipped(**state.get("skipped", {}))
+
+
+def _refuse_on_cpu(device: torch.device) -> None:
+    if device.type == "cpu":
+        raise FastViTError(
+            "--channels-last is for GPUs: on a CPU torch crashes in the backward pass of such a network.",
+            "Leave it out, or pass --device cuda or mps.",
+        )
 
 
 def _mixing(config: TrainConfig) -> MixingConfig:

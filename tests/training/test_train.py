@@ -4,6 +4,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from fastvit_cli.training.events import (
     TrainEvent,
     UpdateSkipped,
 )
+from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.stopping import Stop
 from fastvit_cli.training.train import TrainResult, train
 
@@ -159,6 +161,58 @@ def test_options_of_the_update_have_their_effect(changes: dict[str, object], tin
         for one, other in zip(load_file(plain.last_ckpt).values(), load_file(changed.last_ckpt).values(), strict=True)
     )
     assert differ == ("mixup_off_epoch" not in changes)
+
+
+def test_float16_trains_with_a_scaler_that_resumes(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU without bfloat16. Updates that the scaler leaves out do not count as bad ones."""
+    from fastvit_cli.training import update
+
+    monkeypatch.setattr(update, "autocast_dtype", lambda _: torch.float16)
+    config = _config(tmp_path / "run", epochs=1, amp=True, clip_grad=1.0)
+    result, _ = _train(tiny_data, config)
+    assert result.skipped_updates == 0
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert state["scaler"]["scale"] > 0
+    longer = replace(config, epochs=2)
+    folder = RunFolder(tmp_path / "run")
+    resumed = train(longer, choose_data(str(tiny_data)), load_checkpoint(folder.last), folder)
+    assert resumed.epochs == 2
+
+
+def test_compiling_keeps_the_names_of_the_weights(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+
+    def pretend(network: torch.nn.Module) -> torch.nn.Module:
+        compiled.append(network)
+        return torch.nn.Sequential(network)
+
+    monkeypatch.setattr(torch, "compile", pretend)
+    plain, _ = _train(tiny_data, _config(tmp_path / "plain", epochs=1))
+    assert not compiled
+    result, _ = _train(tiny_data, _config(tmp_path / "run", epochs=1, compile=True))
+    assert len(compiled) == 1
+    mine, theirs = load_file(result.last_ckpt), load_file(plain.last_ckpt)
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_channels_last_is_refused_on_a_cpu(tiny_data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FastViTError, match="torch crashes"):
+        _train(tiny_data, _config(tmp_path / "run", channels_last=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_disk_with_too_little_space_is_said_before(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100_000_000))
+    with pytest.raises(FastViTError, match="the disk has 100 MB left"):
+        _train(tiny_data, _config(tmp_path / "runs" / "run"))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_stopped_before_the_first_epoch_is_finished(tiny_data: Path, tmp_path: Path) -> None:
