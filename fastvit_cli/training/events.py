@@ -33,6 +33,14 @@ class ImagesListed:
 
 
 @dataclass(frozen=True)
+class BatchHalved:
+    """The device was out of memory: the run starts again with smaller batches, more of them an update."""
+
+    batch_size: int
+    accumulation: int
+
+
+@dataclass(frozen=True)
 class TimeEstimated:
     """Once, as soon as the speed is known: seconds the whole run will take."""
 
@@ -101,6 +109,7 @@ class EpochDone:
 
 TrainEvent = (
     ImagesListed
+    | BatchHalved
     | RunStarted
     | TimeEstimated
     | StepDone

@@ -2,20 +2,25 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+
+import torch
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
+from fastvit_cli.errors import WorkFailedError
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.events import EpochDone, RunStarted, TrainEvent
+from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
 from fastvit_cli.training.trainer import Trainer
+
+_FIRST_STEPS = 5  # in which a batch that is too large shows
 
 
 @dataclass(frozen=True)
@@ -61,19 +66,45 @@ def train(
 
     Raises:
         FastViTError: wrong input, before anything is written; or too many unreadable images, in the middle of it.
-        WorkFailedError: the loss is not finite, or a process that reads images was killed.
+        WorkFailedError: the loss is not finite, a process that reads images was killed, or the device is out of
+            memory.
     """
     started = time.perf_counter()
-    trainer = build_trainer(config, data, loaded, on_event)
-    folder = resume or create_run_folder(config, _bytes_written(trainer))
-    if resume is not None:
-        resume.take_up(config)
-        if resume.has_state:
-            trainer.restore(resume.read_state())
-    on_event(_describe(trainer, folder))
-    with stop_requests(config.time_limit) as requests, worker_death_explained(trainer.train_loader.workers):
-        stopped = _run_epochs(trainer, folder, requests, on_event)
-    return _result(trainer, folder, time.perf_counter() - started, stopped)
+    folder = resume
+    while True:
+        trainer = build_trainer(config, data, loaded, on_event)
+        folder = folder or create_run_folder(config, _bytes_written(trainer))
+        if folder is resume:
+            folder.take_up(config)
+        if folder.has_state:
+            trainer.restore(folder.read_state())
+        on_event(_describe(trainer, folder))
+        try:
+            with stop_requests(config.time_limit) as requests, worker_death_explained(trainer.train_loader.workers):
+                stopped = _run_epochs(trainer, folder, requests, on_event)
+            return _result(trainer, folder, time.perf_counter() - started, stopped)
+        except torch.OutOfMemoryError as error:
+            config = _with_half_the_batch(trainer, error)
+            del trainer  # or its memory would be missing for the next
+            folder.take_up(config)
+            on_event(BatchHalved(config.batch_size, config.accumulation))
+
+
+def _with_half_the_batch(trainer: Trainer, error: torch.OutOfMemoryError) -> TrainConfig:
+    """The configuration for another try with as many images an update.
+
+    Raises:
+        WorkFailedError: the run was under way already, or the batch cannot be halved.
+    """
+    config = trainer.config
+    half = config.batch_size // 2
+    mixing = bool(config.mixup or config.cutmix)
+    if trainer.epoch or trainer.step >= _FIRST_STEPS or config.batch_size % (4 if mixing else 2):
+        raise WorkFailedError(
+            f"The device is out of memory with {config.batch_size} images at once.",
+            "Pass a smaller --batch-size; --total-batch-size keeps the images an update. Or end what else is on it.",
+        ) from error
+    return replace(config, batch_size=half, total_batch_size=config.total_batch_size or config.batch_size)
 
 
 def _run_epochs(

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from fastvit_cli.training.events import (
+    BatchHalved,
     EpochDone,
     ImagesListed,
     ImageUnreadable,
@@ -56,6 +57,7 @@ class TrainingView:
     def __call__(self, event: TrainEvent) -> None:
         handlers: dict[type, Callable[[TrainEvent], None]] = {
             ImagesListed: self._listed,
+            BatchHalved: self._halved,
             RunStarted: self._started,
             TimeEstimated: self._estimated,
             StepDone: self._step,
@@ -72,6 +74,16 @@ class TrainingView:
         if not self._listing_was_said and time.monotonic() - self._listing_since > _LONG_LISTING_S:
             self._listing_was_said = True
             self._session.note(f"Listing the images, {event.classes:,} of {event.total:,} classes so far …")
+
+    def _halved(self, event: TrainEvent) -> None:
+        assert isinstance(event, BatchHalved)
+        if self._progress is not None:
+            self._progress.stop()
+        self._session.note(
+            f"The device is out of memory: starting again with {event.batch_size} images at once, "
+            f"{event.accumulation} times an update.",
+            style="yellow",
+        )
 
     def _started(self, event: TrainEvent) -> None:
         assert isinstance(event, RunStarted)

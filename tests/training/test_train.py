@@ -16,6 +16,7 @@ from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.training.config import TrainConfig, resolve_config
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import (
+    BatchHalved,
     EpochDone,
     ImagesListed,
     RunStarted,
@@ -213,6 +214,31 @@ def test_a_disk_with_too_little_space_is_said_before(
     with pytest.raises(FastViTError, match="the disk has 100 MB left"):
         _train(tiny_data, _config(tmp_path / "runs" / "run"))
     assert not (tmp_path / "runs").exists()
+
+
+def test_out_of_memory_halves_the_batch_and_keeps_the_update(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastvit_cli.training import update
+
+    plain = update.normalize
+
+    def small_device(images: torch.Tensor, info: object) -> torch.Tensor:
+        if len(images) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(images, info)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(update, "normalize", small_device)
+    result, events = _train(tiny_data, _config(tmp_path / "run", epochs=1, batch_size=8))
+    assert [event for event in events if isinstance(event, BatchHalved)] == [BatchHalved(4, 2)]
+    assert len([event for event in events if isinstance(event, StepDone)]) == 3
+    assert result.epochs == 1
+    assert "batch_size: 4\ntotal_batch_size: 8" in (tmp_path / "run" / "config.yaml").read_text()
+    asked, _ = _train(tiny_data, _config(tmp_path / "asked", epochs=1, batch_size=4, total_batch_size=8))
+    mine, theirs = load_file(result.last_ckpt), load_file(asked.last_ckpt)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    with pytest.raises(WorkFailedError, match="out of memory with 6 images"):
+        _train(tiny_data, _config(tmp_path / "odd", batch_size=6, mixup=0.2))
 
 
 def test_stopped_before_the_first_epoch_is_finished(tiny_data: Path, tmp_path: Path) -> None:
