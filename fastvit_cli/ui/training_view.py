@@ -170,7 +170,7 @@ class TrainingView:
         line = (
             f"{event.epoch:>4}/{event.epochs:<4} {event.train_loss:>10.4f} {event.val_loss:>8.4f} "
             f"{event.val_top1:>7.2f} {event.val_top5:>7.2f} {event.images_per_second:>8.0f} "
-            f"{100 * event.data_wait:>6.0f} {duration(event.seconds):>10}{'  best' if event.is_best else ''}"
+            f"{100 * event.data_wait:>6.0f} {duration(event.seconds):>11}{'  best' if event.is_best else ''}"
         )
         self._session.stderr.print(Text(line, style="green" if event.is_best else ""), soft_wrap=True)
         if event.unreadable:
@@ -184,7 +184,7 @@ class TrainingView:
 
 _HEADER = (
     f"{'epoch':<9} {'train loss':>10} {'val loss':>8} {'top-1 %':>7} {'top-5 %':>7} {'images/s':>8} {'wait %':>6} "
-    f"{'time':>10}"
+    f"{'time':>11}"
 )
 _LONG_WAIT = 0.2  # of an epoch
 _LONG_LISTING_S = 3.0
