@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import FrameType
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
 
 EVALUATION_BATCH_SIZE = 64
+_GRACE_S = 120  # after a SIGTERM
 _PREFETCHED = 2  # batches that each worker is ahead
 
 
@@ -265,8 +267,15 @@ def _how_it_died(error: RuntimeError) -> str:
 def _prepare_worker(_: int) -> None:
     torch.set_num_threads(1)
     gc.freeze()  # collecting what was inherited would touch, and so copy, every page of it
-    # Ctrl-C reaches the whole process group; only the main process decides what it means.
+    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; only the main process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _outlive_the_first)
+
+
+def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:
+    """Leave the main process time to finish its step; another SIGTERM, such as Python's at exit, ends this one."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(_GRACE_S)
 
 
 def resolve_workers(workers: int | None) -> int:

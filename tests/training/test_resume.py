@@ -177,7 +177,7 @@ def test_the_program_ends_with_143_and_resumes(whole: Path, tiny_data: Path, tmp
     """SIGTERM as a scheduler sends it, with worker processes."""
     (tmp_path / "options.yaml").write_text(config_to_yaml(_config(tmp_path, data=str(tiny_data), workers=1)))
     words = [sys.executable, "-m", "fastvit_cli", "train", "--config", "options.yaml", "--output", "run"]
-    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr is not None
         seen = ""
         while "1/3" not in seen:  # the first epoch is done
@@ -185,8 +185,8 @@ def test_the_program_ends_with_143_and_resumes(whole: Path, tiny_data: Path, tmp
             assert line, seen
             seen += line
         time.sleep(0.3)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
+        os.killpg(process.pid, signal.SIGTERM)  # the processes that read images get it too
+        assert process.wait(60) == 143, process.stderr.read()
     resumed = subprocess.run(
         [sys.executable, "-m", "fastvit_cli", "train", "--resume", "run"],
         cwd=tmp_path,
