@@ -30,7 +30,7 @@ class DataConfig:
     )
     transforms: str = option(
         FAST,
-        "fast computes on uint8 arrays; pil gives timm's exact pixels, two to three times as slow.",
+        "fast computes on uint8 arrays; pil gives timm's exact pixels at half the speed.",
         panel=PANEL_DATA,
         choices=(FAST, PIL),
     )
