@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from fastvit_cli.data.config import DataConfig
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.images import Images
@@ -58,7 +60,7 @@ def check_split(
         for done, _ in enumerate(loader.epoch(), start=1):
             if on_progress is not None:
                 on_progress(min(done * _BATCH_SIZE, len(images)), len(images))
-    counts = [int(count) for count in _class_counts(images) if count]
+    counts = [count for count in np.bincount(images.labels).tolist() if count]
     return CheckedSplit(
         where=images.where,
         classes=len(counts),
@@ -67,13 +69,6 @@ def check_split(
         largest_class=max(counts),
         unreadable=tuple(Unreadable(name, reason) for name, reason in loader.unreadable.items()),
     )
-
-
-def _class_counts(images: Images) -> list[int]:
-    import numpy as np
-
-    counts: list[int] = np.bincount(images.labels).tolist()
-    return counts
 
 
 def _one_pixel(pixels: Pixels) -> Pixels:

@@ -24,7 +24,6 @@ class TrainingLoss:
         label_smoothing: share of a label that is spread over all C classes; soft targets are left alone.
         bce: one yes or no a class (timm's `BinaryCrossEntropy`), a mean over images and classes.
         bce_threshold: targets above it count as 1, others as 0, after smoothing; None takes them as they are.
-        bce_sum: sum over classes before the mean over images, C times as much (timm's `--bce-sum`).
         class_weights: (C,) on the logits' device. With `bce` they multiply the columns, and no mean is taken by them.
     """
 
@@ -34,18 +33,13 @@ class TrainingLoss:
         label_smoothing: float = 0.0,
         bce: bool = False,
         bce_threshold: float | None = None,
-        bce_sum: bool = False,
         class_weights: Tensor | None = None,
     ) -> None:
         from timm.loss import BinaryCrossEntropy
 
         self._smoothing = label_smoothing
         self._weights = None if class_weights is None else class_weights.float()
-        self._bce = (
-            BinaryCrossEntropy(label_smoothing, bce_threshold, weight=self._weights, sum_classes=bce_sum)
-            if bce
-            else None
-        )
+        self._bce = BinaryCrossEntropy(label_smoothing, bce_threshold, weight=self._weights) if bce else None
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         logits = logits.float()

@@ -52,11 +52,11 @@ class RunFolder:
         save_checkpoint(self.last, weights, replace(info, epoch=finished_epochs, top1=None))
         self._write_state(state)
 
-    def take_up(self, config: TrainConfig) -> None:
-        """Note what a resumed run goes on with: some options may have changed."""
+    def take_up(self, config: TrainConfig, why: str) -> None:
+        """Note what a run goes on with: some options may have changed."""
         with replaced_when_done(self.path / CONFIG) as temporary:
             temporary.write_text(config_to_yaml(config))
-        self.log("resumed")
+        self.log(why)
 
     def log(self, line: str) -> None:
         """Add a line with the time to log.txt."""
@@ -82,15 +82,9 @@ class RunFolder:
             torch.save(dict(state), temporary)
 
     def read_state(self) -> dict[str, Any]:
-        """Raises:
-        FastViTError: no state to go on from.
-        """
+        """What `Trainer.state` gave when it was last saved; there is one where `has_state`."""
         import torch
 
-        if not self.state.is_file():
-            raise FastViTError(
-                f"'{self.path}' has no {STATE} to resume from.", "Pass --resume with a run folder that has one."
-            )
         state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
         return state
 

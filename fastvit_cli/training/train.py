@@ -21,6 +21,7 @@ from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requ
 from fastvit_cli.training.trainer import Trainer
 
 _FIRST_STEPS = 5  # in which a batch that is too large shows
+_SMALLEST_BATCH = 2  # BatchNorm has no statistics of one image
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def train(
         trainer = build_trainer(config, data, loaded, on_event)
         folder = folder or create_run_folder(config, _bytes_written(trainer))
         if folder is resume:
-            folder.take_up(config)
+            folder.take_up(config, "resumed")
         if folder.has_state:
             trainer.restore(folder.read_state())
         on_event(_describe(trainer, folder))
@@ -86,7 +87,7 @@ def train(
         except torch.OutOfMemoryError as error:
             config = _with_half_the_batch(trainer, error)
             del trainer  # or its memory would be missing for the next
-            folder.take_up(config)
+            folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
             on_event(BatchHalved(config.batch_size, config.accumulation))
 
 
@@ -98,8 +99,9 @@ def _with_half_the_batch(trainer: Trainer, error: torch.OutOfMemoryError) -> Tra
     """
     config = trainer.config
     half = config.batch_size // 2
-    mixing = bool(config.mixup or config.cutmix)
-    if trainer.epoch or trainer.step >= _FIRST_STEPS or config.batch_size % (4 if mixing else 2):
+    pairs = 2 if config.mixup or config.cutmix else 1
+    under_way = trainer.epoch > 0 or trainer.step >= _FIRST_STEPS
+    if under_way or config.batch_size % (2 * pairs) or half < _SMALLEST_BATCH:
         raise WorkFailedError(
             f"The device is out of memory with {config.batch_size} images at once.",
             "Pass a smaller --batch-size; --total-batch-size keeps the images an update. Or end what else is on it.",

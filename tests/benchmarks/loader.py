@@ -1,6 +1,6 @@
 """Images per second and core: our loader beside timm's on the same files, and beside decoding alone.
 
-    python tests/benchmarks/loader.py --data FOLDER [--rounds 9] [--workers 1]
+    python tests/benchmarks/loader.py --data FOLDER [--rounds 9] [--workers 1] [--weights FILE]
 
 FOLDER holds class folders of JPEGs. Every subject reads all of them in every round, one after the other, so that a
 machine which slows down slows down all; ratios are taken within a round. All hand over uint8 batches, and with one
@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from timm.data import create_dataset, create_loader
 
+from fastvit_cli import load_model
 from fastvit_cli.data.class_folders import open_class_folders
-from fastvit_cli.data.decoding import Pixels
+from fastvit_cli.data.decoding import Pixels, decode
 from fastvit_cli.data.loader import ImageLoader
 from fastvit_cli.data.transforms import FAST, PIL, Augmentation, evaluation_transform, training_transform
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -119,15 +120,38 @@ def many(folder: Path, into: Path, at_least: int) -> Path:
     return into
 
 
+def agreement(folder: Path, weights: Path) -> str:
+    """Cosine similarity of a network's features between both evaluation paths, over all images."""
+    network = load_model(weights)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (PREPROCESSING.mean, PREPROCESSING.std))
+    images = open_class_folders(folder)
+
+    def features(kind: str) -> torch.Tensor:
+        transform, found = evaluation_transform(PREPROCESSING, kind), []
+        for index in range(len(images)):
+            pixels = torch.from_numpy(np.array(transform(decode(images.read(index))))).permute(2, 0, 1)
+            found.append(network(((pixels / 255 - mean) / std)[None]))
+        return torch.cat(found).double()
+
+    with torch.inference_mode():
+        cosine = torch.nn.functional.cosine_similarity(features(FAST), features(PIL))
+    return (
+        f"Cosine of features, fast and pil: worst {cosine.min():.6f}, mean {cosine.mean():.7f}, {len(cosine)} images"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--images", type=int, default=500)
+    parser.add_argument("--weights", type=Path, help="also compare a trained network's features")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     console = Console(width=100)
+    if arguments.weights is not None:
+        console.print(agreement(arguments.data, arguments.weights))
     with tempfile.TemporaryDirectory() as place:
         folder = many(arguments.data, Path(place), arguments.images)
         workers = arguments.workers

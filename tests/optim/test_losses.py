@@ -50,14 +50,13 @@ def test_weighted_soft_targets_are_a_weighted_mean(logits: Tensor, soft: Tensor)
 
 
 @pytest.mark.parametrize("threshold", [None, 0.2])
-@pytest.mark.parametrize("bce_sum", [False, True])
-def test_bce_is_timms(logits: Tensor, soft: Tensor, threshold: float | None, bce_sum: bool) -> None:
-    loss = TrainingLoss(label_smoothing=0.1, bce=True, bce_threshold=threshold, bce_sum=bce_sum)
-    peer = BinaryCrossEntropy(smoothing=0.1, target_threshold=threshold, sum_classes=bce_sum)
+def test_bce_is_timms(logits: Tensor, soft: Tensor, threshold: float | None) -> None:
+    loss = TrainingLoss(label_smoothing=0.1, bce=True, bce_threshold=threshold)
+    peer = BinaryCrossEntropy(smoothing=0.1, target_threshold=threshold)
     for targets in (LABELS, soft):
         assert torch.equal(loss(logits, targets), peer(logits, targets))
     ones = soft if threshold is None else (soft > threshold).float()
-    expected = F.binary_cross_entropy_with_logits(logits, ones) * (C if bce_sum else 1)
+    expected = F.binary_cross_entropy_with_logits(logits, ones)
     torch.testing.assert_close(loss(logits, soft), expected)
 
 

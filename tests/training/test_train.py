@@ -239,6 +239,13 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_update(
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     with pytest.raises(WorkFailedError, match="out of memory with 6 images"):
         _train(tiny_data, _config(tmp_path / "odd", batch_size=6, mixup=0.2))
+    monkeypatch.setattr(update, "normalize", _no_memory)
+    with pytest.raises(WorkFailedError, match="out of memory with 2 images"):
+        _train(tiny_data, _config(tmp_path / "none", batch_size=8))
+
+
+def _no_memory(*_: object) -> torch.Tensor:
+    raise torch.OutOfMemoryError("CUDA out of memory")
 
 
 def test_stopped_before_the_first_epoch_is_finished(tiny_data: Path, tmp_path: Path) -> None:
