@@ -13,7 +13,7 @@ _SEVERITY_ERROR = 3
 
 
 class OnnxRuntime:
-    """An ONNX file that `fastvit export` wrote. See `runtimes.base.Runtime`.
+    """An ONNX file that `fastvit export` wrote, or the same as bytes. See `runtimes.base.Runtime`.
 
     Attributes:
         device: where it really computes: CUDA when asked for and in this build of ONNX Runtime, else the CPU.
@@ -24,19 +24,21 @@ class OnnxRuntime:
 
     engine = "onnxruntime"
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, model: Path | bytes, device: torch.device) -> None:
         try:
             import onnxruntime
         except ImportError as error:
             raise FastViTError("Opening an ONNX file needs onnxruntime.", "Run: pip install onnxruntime") from error
-        require_file(path)
+        path = model if isinstance(model, Path) else Path("in memory")
+        if isinstance(model, Path):
+            require_file(model)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SEVERITY_ERROR
         cuda = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
         providers = [("CUDAExecutionProvider", {"device_id": device.index or 0})] if cuda else []
         try:
             self._session = onnxruntime.InferenceSession(
-                path, options, providers=[*providers, "CPUExecutionProvider"]
+                model, options, providers=[*providers, "CPUExecutionProvider"]
             )
         except Exception as error:  # its exception types are private, one for each status code
             raise unreadable(path, "ONNX", error) from error
