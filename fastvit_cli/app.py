@@ -1,6 +1,7 @@
 """The `fastvit` program. Nothing heavy is imported until a command runs."""
 
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,12 +18,17 @@ from fastvit_cli.commands.signature import add_command
 from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
 from fastvit_cli.devices import share_the_cores
+from fastvit_cli.distributed import LostPeerError, find_world
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.ui.session import show_error
 from fastvit_cli.version import __version__
+
+# Before another process of a run than the first prints its error: a mistake that all of them find is said by the
+# first, whose end takes the others along meanwhile.
+_HEAD_START_S = 3.0
 
 
 class _PlainGroup(TyperGroup):
@@ -105,6 +111,11 @@ def _command_names() -> set[str]:
 def _report(command: str | None, shown: FastViTError, cause: Exception, as_json: bool, verbose: bool) -> int:
     if verbose:
         traceback.print_exception(cause, file=sys.stderr)
+    if isinstance(shown, LostPeerError):
+        return shown.exit_code  # the process that ended first has the better message
+    if not find_world().is_main:
+        time.sleep(_HEAD_START_S)
+        shown.message = f"Process {find_world().rank}: {shown.message}"
     show_error(command, shown, as_json)
     return shown.exit_code
 

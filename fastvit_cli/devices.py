@@ -28,8 +28,11 @@ def available_devices() -> list[str]:
     return [*cuda, *mps, "cpu"]
 
 
-def resolve_device(name: str) -> "torch.device":
+def resolve_device(name: str, index: int = 0) -> "torch.device":
     """The device that `--device` names; `auto` is the fastest one present.
+
+    Args:
+        index: which of several GPUs is meant by a name without a number.
 
     Raises:
         FastViTError: no such device here; names those that are.
@@ -37,7 +40,8 @@ def resolve_device(name: str) -> "torch.device":
     import torch
 
     present = available_devices()
-    wanted = {"auto": present[0], "cuda": "cuda:0"}.get(name.strip().lower(), name.strip().lower())
+    fastest = present[0].replace(":0", f":{index}")
+    wanted = {"auto": fastest, "cuda": f"cuda:{index}"}.get(name.strip().lower(), name.strip().lower())
     if wanted not in present:
         raise FastViTError(
             f"There is no device '{name}' on this machine.", f"Pass --device with one of: {', '.join(present)}."

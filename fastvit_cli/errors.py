@@ -6,6 +6,7 @@ from collections.abc import Iterable
 EXIT_DONE = 0
 EXIT_FAILED = 1  # the work was tried and failed: a check did not hold, training diverged
 EXIT_USAGE = 2  # the input is wrong
+EXIT_LOST_PEER = 75  # between the processes of one run only: another one ended first
 EXIT_INTERRUPTED = 130  # Ctrl-C
 EXIT_TERMINATED = 143  # SIGTERM, with the state saved
 

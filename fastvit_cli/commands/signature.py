@@ -52,6 +52,18 @@ def add_command(
     app.command(name)(command)
 
 
+def command_line(command: str, given: dict[str, Any], session: Session) -> list[str]:
+    """The words that would give the same options again."""
+    words = [command]
+    for name, value in given.items():
+        flag = flag_of(name)
+        if isinstance(value, bool):
+            words.append(flag if value else f"--no-{flag[2:]}")
+        else:
+            words += [f"{flag}={single}" for single in (value if isinstance(value, tuple) else (value,))]
+    return words + [f"--{key}" for key in _OUTPUT_OPTIONS if getattr(session, key)]
+
+
 def _unwrapped(text: str) -> str:
     """Paragraphs as one line each: the terminal wraps them, wherever the source did."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

@@ -1,11 +1,13 @@
 """`fastvit train`."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.commands.inputs import announced_data, check_data
+from fastvit_cli.commands.signature import command_line
+from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
 from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
 from fastvit_cli.options import ModelConfig, flag_of
 from fastvit_cli.training.config import TrainConfig, read_config_file, resolve_config
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 # Where and how long a run goes on, not what it computes.
 _MAY_CHANGE_ON_RESUME = frozenset(
     (
-        *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images"),
+        *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images", "nproc_per_node"),
         *("epochs", "save_every", "time_limit", "patience"),
     )
 )
@@ -35,13 +37,25 @@ def train(given: dict[str, Any], session: Session) -> int:
 
     Example: [cyan]fastvit train --variant sa24 --data photos --epochs 50[/]
     """
+    processes = _processes(given)
+    if processes > 1 and not is_launched() and not (given.get("check_data") or given.get("dry_run")):
+        words = command_line("train", {name: given[name] for name in given if name != "nproc_per_node"}, session)
+        return launch(words, processes)
+    world = find_world()
+    with joined(world, given.get("device", "auto")):
+        return _train(given, session if world.is_main else session.silent(), world, processes)
+
+
+def _train(given: dict[str, Any], session: Session, world: World, processes: int) -> int:
+    """One process's part of the run."""
     from fastvit_cli.training.dry_run import dry_run
     from fastvit_cli.training.stopping import Stop
     from fastvit_cli.training.train import train as run_training
     from fastvit_cli.ui.training_view import TrainingView, training_result
     from fastvit_cli.ui.views import dry_run_view
 
-    plan = _resumed_plan(given, session) if "resume" in given else _plan(given, session)
+    with world.main_first():
+        plan = _resumed_plan(given, session, processes) if "resume" in given else _plan(given, session, processes)
     if plan.config.check_data:
         return check_data(plan.data, ("train", "val"), plan.config, session)
     if plan.config.dry_run:
@@ -49,11 +63,42 @@ def train(given: dict[str, Any], session: Session) -> int:
         session.finish(planned, dry_run_view(planned))
         return EXIT_DONE
     with TrainingView(session) as view:
-        result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event=view)
+        listener = view if world.is_main else _ignore
+        result = run_training(plan.config, plan.data, plan.loaded, plan.folder, listener, world)
     session.finish(result, training_result(result))
     if result.stopped == Stop.INTERRUPTED:
         return EXIT_INTERRUPTED
     return EXIT_TERMINATED if result.stopped == Stop.TERMINATED else EXIT_DONE
+
+
+def _ignore(_: object) -> None:
+    """What the other processes do with events: the main one shows its own."""
+
+
+def _processes(given: dict[str, Any]) -> int:
+    """Processes of the run, over all nodes.
+
+    Raises:
+        FastViTError: another number than the run to resume has, or one that torchrun decides.
+    """
+    typed: int | None = given.get("nproc_per_node")
+    if is_launched():
+        if typed is not None:
+            raise FastViTError(
+                "--nproc-per-node is typed twice: torchrun has started the processes.", "Leave it to torchrun."
+            )
+        typed = find_world().size
+    if "resume" not in given:
+        in_file = read_config_file(Path(given["config"])) if "config" in given else {}
+        return typed or in_file.get("nproc_per_node") or 1
+    _, stored = _run_to_resume(given["resume"])
+    before = int(stored.get("world_size", 1))
+    if typed is not None and typed != before:
+        raise FastViTError(
+            f"The run was made by {before} process{'es' if before > 1 else ''}, and this would be {typed}.",
+            f"Resume it with {before}, or start a new run from its weights with --ckpt.",
+        )
+    return before
 
 
 @dataclass(frozen=True)
@@ -66,18 +111,19 @@ class _Plan:
     folder: "RunFolder | None" = None
 
 
-def _plan(given: dict[str, Any], session: Session) -> _Plan:
+def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE
 
     in_file = read_config_file(Path(given["config"])) if "config" in given else {}
-    wanted = {**in_file, **given}
+    wanted = {**in_file, **given, "world_size": processes}
     weights = bool(wanted.get("ckpt") or wanted.get("pretrained"))
 
     def recipe_for(data: str | None) -> RecipeChoice:
         return choose_recipe(given.get("recipe"), in_file.get("recipe"), demo=data == DEMO, weights=weights)
 
-    if wanted.get("class_map"):  # the run's config.yaml must mean the same from any working directory
-        wanted["class_map"] = str(Path(wanted["class_map"]).expanduser().resolve())
+    for name in ("class_map", "teacher"):  # the run's config.yaml must mean the same from any working directory
+        if wanted.get(name) and Path(wanted[name]).expanduser().exists():
+            wanted[name] = str(Path(wanted[name]).expanduser().resolve())
     # A wrong value is said before anything is loaded or drawn, and values that must fit together are judged beside
     # those of the recipe. What data a checkpoint was trained on is not known yet; they are rarely the demo.
     unnamed = None if weights else os.environ.get(ENVIRONMENT_VARIABLE) or DEMO
@@ -88,6 +134,8 @@ def _plan(given: dict[str, Any], session: Session) -> _Plan:
     data = announced_data(wanted.get("data"), loaded.info.data if loaded else None, session)
     recipe = recipe_for(data.name)
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
+    if processes > 1:  # the run's config.yaml must mean the same for any number of processes
+        config = replace(config, total_batch_size=config.images_an_update)
     precedence = " What the --config file sets goes before it." if in_file else ""
     session.note(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}")
     if recipe.warning:
@@ -107,21 +155,33 @@ def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedM
         return load_source(source)
 
 
-def _resumed_plan(given: dict[str, Any], session: Session) -> _Plan:
-    from fastvit_cli.checkpoints.load import load_checkpoint
-    from fastvit_cli.checkpoints.select import LATEST, RUNS, newest_run
-    from fastvit_cli.training.run_folder import CONFIG, RunFolder
+def _run_to_resume(resume: str) -> tuple[Path, dict[str, Any]]:
+    """The run folder that `--resume` means, and its configuration.
 
-    path = newest_run() if given["resume"] == LATEST else Path(given["resume"])
+    Raises:
+        FastViTError: no such run.
+    """
+    from fastvit_cli.checkpoints.select import LATEST, RUNS, newest_run
+    from fastvit_cli.training.run_folder import CONFIG
+
+    path = newest_run() if resume == LATEST else Path(resume)
     if path is None or not (path / CONFIG).is_file():
         raise FastViTError(
             f"There is no run to resume at '{path or RUNS}'.", f"Pass --resume with a run folder that has a {CONFIG}."
         )
-    stored = read_config_file(path / CONFIG)
+    return path, read_config_file(path / CONFIG)
+
+
+def _resumed_plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
+    from fastvit_cli.checkpoints.load import load_checkpoint
+    from fastvit_cli.training.run_folder import RunFolder
+
+    path, stored = _run_to_resume(given["resume"])
     wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
     _refuse_changes(stored, wanted)
     config = resolve_config({**stored, **{name: wanted[name] for name in wanted if name in _CHANGES_TAKEN_UP}}, None)
-    folder = RunFolder(path)
+    assert config.world_size == processes
+    folder = RunFolder(path, writes=find_world().is_main)
     if not folder.has_state:
         session.note("Nothing was saved yet: the run starts from its beginning.", style="yellow")
     loaded = load_checkpoint(folder.last) if folder.has_state else _weights_to_start_from(stored, session)

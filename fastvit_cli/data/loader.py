@@ -68,7 +68,9 @@ class EpochBatches(Sampler[BatchIndex]):
     def _order(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """The samples of this process."""
         if not self.training:
-            return np.arange(self.rank, self.size, self.world_size)
+            # Whole batches, those that a single process would form: the same images together, the same scores.
+            batch_of = np.arange(self.size) // self.batch_size
+            return np.flatnonzero(batch_of % self.world_size == self.rank)
         order = np.random.default_rng((self.seed, self.epoch)).permutation(self.size)
         # All processes together take the next world_size * batch_size images; this one its part of them.
         whole = order[: len(self) * self.world_size * self.batch_size]
@@ -78,8 +80,7 @@ class EpochBatches(Sampler[BatchIndex]):
         """Batches of a whole epoch."""
         if self.training:
             return self.size // (self.batch_size * self.world_size)
-        own = len(range(self.rank, self.size, self.world_size))
-        return -(-own // self.batch_size)
+        return len(range(self.rank, -(-self.size // self.batch_size), self.world_size))
 
 
 class ImageLoader:
@@ -278,9 +279,13 @@ def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:
     signal.alarm(_GRACE_S)
 
 
-def resolve_workers(workers: int | None) -> int:
-    """`--workers`, or one fewer than the cores this process may use, at most 8."""
+def resolve_workers(workers: int | None, processes: int = 1) -> int:
+    """`--workers`, or one fewer than this process's share of the cores it may use, at most 8.
+
+    Args:
+        processes: of the run on this machine, which share the cores.
+    """
     if workers is not None:
         return workers
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores - 1))
+    return max(1, min(8, cores // processes - 1))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fastvit_cli.data.loader import ImageLoader
 from fastvit_cli.data.samples import Unreadable
+from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.metrics import ScoreCounter, Scores
 from fastvit_cli.runtimes.base import Runtime
@@ -31,12 +32,14 @@ def evaluate(
     loader: ImageLoader,
     on_progress: Callable[[int, int], None] | None = None,
     on_unreadable: Callable[[Unreadable], None] | None = None,
+    world: World = ALONE,
 ) -> Evaluation:
     """Run every image of the loader through the runtime.
 
     Args:
-        on_progress: called with (images done, images in all) after each batch.
+        on_progress: called with (images done, images in all) after each batch; of several processes, an estimate.
         on_unreadable: called for an image that cannot be read, once.
+        world: the processes that share the images, each with its own loader; the scores are those of all.
 
     Raises:
         FastViTError: no image, or too few of them, can be read.
@@ -53,13 +56,14 @@ def evaluate(
             counter.add(runtime.logits(batch.images), batch.labels)
         done += len(batch.labels)
         if on_progress is not None:
-            on_progress(done, total)
+            on_progress(min(done * world.size, total), total)
+    counter.add_up(world)
     seconds = time.perf_counter() - started
-    if done == 0:
+    if counter.images == 0:
         raise FastViTError(f"Not one image of '{loader.images.where}' can be read.", "Pass --data with other images.")
     return Evaluation(
         counter.scores,
-        images_per_second=done / seconds,
+        images_per_second=counter.images / seconds,
         data_wait=loader.seconds_waited / seconds,
         unreadable=tuple(Unreadable(name, reason) for name, reason in loader.unreadable.items()),
     )

@@ -1,10 +1,13 @@
 """Metrics of a classifier."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from fastvit_cli.distributed import World
 
 
 @dataclass(frozen=True)
@@ -22,14 +25,19 @@ class Scores:
     num_images: int
 
 
+_LOSS_UNIT = 2.0**-40  # nats
+_WORD = 2**31  # the sum of the losses crosses between processes in two parts, each far from int64's end
+
+
 class ScoreCounter:
-    """Adds up batches; counts are exact, the loss is summed in float64."""
+    """Adds up batches. All of it is whole numbers, so that any order, and any number of processes, gives the same."""
 
     def __init__(self) -> None:
         self._top1 = 0
         self._top5 = 0
-        self._loss = 0.0
-        self._images = 0
+        self._loss = 0
+        self._not_finite = 0
+        self.images = 0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count one batch: logits (B, classes), labels (B,)."""
@@ -37,17 +45,28 @@ class ScoreCounter:
         hits = best == labels.unsqueeze(1)
         self._top1 += int(hits[:, 0].sum())
         self._top5 += int(hits.sum())
-        self._loss += float(F.cross_entropy(logits.double(), labels, reduction="sum"))
-        self._images += labels.shape[0]
+        units = F.cross_entropy(logits.double(), labels, reduction="none") / _LOSS_UNIT
+        finite = units < 2.0**62
+        self._loss += sum(units[finite].round().long().tolist())
+        self._not_finite += int((~finite).sum())
+        self.images += labels.shape[0]
+
+    def add_up(self, world: World) -> None:
+        """Take in what the other processes counted."""
+        mine = torch.tensor(
+            [self._top1, self._top5, self._loss // _WORD, self._loss % _WORD, self._not_finite, self.images]
+        )
+        self._top1, self._top5, high, low, self._not_finite, self.images = world.add_up(mine).tolist()
+        self._loss = high * _WORD + low
 
     @property
     def scores(self) -> Scores:
         """So far. Raises ZeroDivisionError before the first batch."""
         return Scores(
-            top1=100.0 * self._top1 / self._images,
-            top5=100.0 * self._top5 / self._images,
-            loss=self._loss / self._images,
-            num_images=self._images,
+            top1=100.0 * self._top1 / self.images,
+            top5=100.0 * self._top5 / self.images,
+            loss=math.nan if self._not_finite else self._loss * _LOSS_UNIT / self.images,
+            num_images=self.images,
         )
 
 

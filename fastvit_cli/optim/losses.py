@@ -1,4 +1,4 @@
-"""The training loss, and weights for classes of unequal size."""
+"""The training loss, what a teacher adds to it, and weights for classes of unequal size."""
 
 from collections.abc import Sequence
 
@@ -55,6 +55,42 @@ class TrainingLoss:
             return F.cross_entropy(logits, targets)
         # torch would divide by B, which makes a batch of rare classes count for more than the same labels do.
         return F.cross_entropy(logits, targets, self._weights, reduction="sum") / (targets * self._weights).sum()
+
+
+class DistillationLoss:
+    """What the student learns from a teacher, mixed into the loss of the labels: (1 - alpha) base + alpha teacher.
+
+    - hard: cross-entropy with the class that the teacher names, without smoothing
+    - soft: KL(teacher || student) of both softmaxes at temperature tau, times tau^2, a mean over images and classes
+
+    Source: DeiT (arXiv 2012.12877, section 4), as the reference program applies it to FastViT's one head.
+
+    Args:
+        kind: hard or soft.
+        alpha: share of the teacher, 0 to 1.
+        tau: temperature of `soft`.
+    """
+
+    def __init__(self, kind: str, alpha: float, tau: float) -> None:
+        assert kind in ("hard", "soft")
+        self._kind = kind
+        self._alpha = alpha
+        self._tau = tau
+
+    def __call__(self, base: Tensor, student: Tensor, teacher: Tensor) -> Tensor:
+        """Mix `base`, a scalar, with what logits (B, C) of student and teacher come to; a float32 scalar."""
+        student, teacher = student.float(), teacher.float()
+        if self._kind == "hard":
+            learned = F.cross_entropy(student, teacher.argmax(1))
+        else:
+            divergence = F.kl_div(
+                F.log_softmax(student / self._tau, 1),
+                F.log_softmax(teacher / self._tau, 1),
+                reduction="sum",
+                log_target=True,
+            )
+            learned = divergence * self._tau**2 / student.numel()
+        return base * (1 - self._alpha) + learned * self._alpha
 
 
 def balanced_class_weights(labels: Sequence[int] | Tensor, num_classes: int) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from fastvit_cli.checkpoints.select import ModelSource, check_variant, load_source
 from fastvit_cli.runtimes.base import Runtime
 
+EXPORTED_SUFFIXES = (".onnx", ".mlpackage")
+
 
 def open_runtime(path: Path, device: torch.device, prefer_ema: bool = True) -> Runtime:
     """Open weights with PyTorch, `.onnx` with ONNX Runtime, `.mlpackage` with the emulator.

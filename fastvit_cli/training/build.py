@@ -8,37 +8,49 @@ from fastvit_cli.data.randomness import seed_everything
 from fastvit_cli.data.sources import DataChoice, check_same_classes, open_images
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
 from fastvit_cli.devices import resolve_device
+from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.config import NO_POLICY, TrainConfig
 from fastvit_cli.training.events import ImagesListed, TrainEvent
 from fastvit_cli.training.start import prepare_start
+from fastvit_cli.training.teacher import open_teacher
 from fastvit_cli.training.trainer import Trainer
 
 
 def build_trainer(
-    config: TrainConfig, data: DataChoice, loaded: LoadedModel | None, on_event: Callable[[TrainEvent], None]
+    config: TrainConfig,
+    data: DataChoice,
+    loaded: LoadedModel | None,
+    on_event: Callable[[TrainEvent], None],
+    world: World = ALONE,
 ) -> Trainer:
     """Open the data, build the network and all that trains it; nothing is written.
+
+    Args:
+        world: this process among those of the run; its group must be joined.
 
     Raises:
         FastViTError: the device, the data, the weights or an option is wrong.
     """
-    device = resolve_device(config.device)
+    device = resolve_device(config.device, world.local_rank)
+    if world.size > 1 and device.type == "mps":
+        raise FastViTError("Several processes cannot share Apple's GPU.", "Leave --nproc-per-node out.")
     train_images, val_images = (
         open_images(data, split, config.class_map, lambda done, total: on_event(ImagesListed(done, total)))
         for split in ("train", "val")
     )
     check_same_classes(train_images, val_images)
-    needed = config.batch_size * config.accumulation
+    needed = config.images_an_update
     if len(train_images) < needed:
-        smaller = "--total-batch-size" if config.accumulation > 1 else "--batch-size"
+        smaller = "--total-batch-size" if needed > config.batch_size else "--batch-size"
         raise FastViTError(
             f"There are {len(train_images)} training images and an update takes {needed}.",
             f"Pass {smaller} {max(2, len(train_images) // 4 * 2)} or add images.",
         )
     seed_everything(config.seed)
     start = prepare_start(config, loaded, train_images.class_names, data.name)
-    preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers)
+    teacher = open_teacher(config, start.info, device) if config.distils else None
+    preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers, world.local_size)
     policy = None if config.auto_augment == NO_POLICY else config.auto_augment
     augmentation = Augmentation(
         config.min_scale, config.hflip, policy, config.color_jitter, config.train_interpolation
@@ -54,6 +66,8 @@ def build_trainer(
         max_bad_images=config.max_bad_images,
         exif=config.exif,
         pin=device.type == "cuda",
+        rank=world.rank,
+        world_size=world.size,
     )
     val_loader = ImageLoader(
         val_images,
@@ -65,5 +79,7 @@ def build_trainer(
         max_bad_images=config.max_bad_images,
         exif=config.exif,
         pin=device.type == "cuda",
+        rank=world.rank,
+        world_size=world.size,
     )
-    return Trainer(config, start, train_loader, val_loader, device)
+    return Trainer(config, start, train_loader, val_loader, device, teacher, world)

@@ -14,7 +14,10 @@ from fastvit_cli.training.recipe_files import RECIPES, read_recipe
 
 PANEL_TRAINING = "Training"
 PANEL_AUGMENTATION = "Augmentation"
+PANEL_DISTRIBUTED = "Several devices"
+PANEL_DISTILLATION = "Distillation"
 NO_POLICY = "none"
+DISTILLATION_TYPES = ("hard", "soft", "none")
 _RECIPE_DEFAULT = "the recipe's"
 
 
@@ -96,11 +99,38 @@ class TrainConfig(ModelConfig, DataConfig):
     batch_size: int = option(64, "Images at once.", panel=PANEL_TRAINING, minimum=2, default_text=_RECIPE_DEFAULT)
     total_batch_size: int | None = option(
         None,
-        "Images an update, a multiple of --batch-size: gradients are accumulated.",
+        "Images an update, over all processes; what they do not hold at once is accumulated.",
         panel=PANEL_TRAINING,
         minimum=2,
-        default_text="--batch-size",
+        default_text="--batch-size times the processes",
     )
+    nproc_per_node: int | None = option(
+        None,
+        "Processes on this machine, one a GPU. Under torchrun leave it out.",
+        panel=PANEL_DISTRIBUTED,
+        minimum=1,
+        default_text="1",
+    )
+    sync_bn: bool = option(False, "BatchNorm over the batches of all processes; CUDA only.", panel=PANEL_DISTRIBUTED)
+    teacher: str | None = option(
+        None,
+        "Model to learn from: a timm name such as regnety_160.deit_in1k, a checkpoint, run folder or exported file.",
+        panel=PANEL_DISTILLATION,
+        metavar="NAME|FILE",
+        default_text="none",
+    )
+    distillation_type: str = option(
+        "hard",
+        "hard: the class the teacher names; soft: its probabilities; none: labels alone.",
+        panel=PANEL_DISTILLATION,
+        choices=DISTILLATION_TYPES,
+    )
+    distillation_alpha: float = option(
+        0.5, "Share of the teacher in the loss.", panel=PANEL_DISTILLATION, minimum=0.0, maximum=1.0
+    )
+    distillation_tau: float = option(1.0, "Temperature of soft distillation.", panel=PANEL_DISTILLATION, minimum=0.01)
+    # Over all nodes; not typed, but found by the command, and saved because a resumed run must have as many.
+    world_size: int = 1
     lr: float = option(
         1e-3, "Peak learning rate of AdamW.", panel=PANEL_TRAINING, minimum=0.0, default_text=_RECIPE_DEFAULT
     )
@@ -238,10 +268,13 @@ class TrainConfig(ModelConfig, DataConfig):
             raise FastViTError("--lr 0 never learns.", "Pass a rate above 0, such as 0.001.")
         if self.min_lr > self.lr:
             raise FastViTError(f"--min-lr {self.min_lr:g} is above --lr {self.lr:g}.", "Pass a smaller --min-lr.")
-        if self.total_batch_size is not None and self.total_batch_size % self.batch_size:
+        at_once = self.batch_size * self.world_size
+        if self.total_batch_size is not None and self.total_batch_size % at_once:
+            processes = f" in {self.world_size} processes" if self.world_size > 1 else ""
             raise FastViTError(
-                f"--total-batch-size {self.total_batch_size} is no multiple of --batch-size {self.batch_size}.",
-                f"Pass --total-batch-size {-(-self.total_batch_size // self.batch_size) * self.batch_size}.",
+                f"--total-batch-size {self.total_batch_size} is no multiple of --batch-size "
+                f"{self.batch_size}{processes}.",
+                f"Pass --total-batch-size {-(-self.total_batch_size // at_once) * at_once}.",
             )
         if self.bce_threshold is not None and not self.bce:
             raise FastViTError("--bce-threshold is about --bce, which is off.", "Pass --bce too, or leave it out.")
@@ -258,12 +291,23 @@ class TrainConfig(ModelConfig, DataConfig):
 
     @property
     def accumulation(self) -> int:
-        """Batches an update."""
-        return (self.total_batch_size or self.batch_size) // self.batch_size
+        """Batches of one process an update."""
+        at_once = self.batch_size * self.world_size
+        return (self.total_batch_size or at_once) // at_once
+
+    @property
+    def distils(self) -> bool:
+        """Whether a teacher takes part."""
+        return self.teacher is not None and self.distillation_type != "none"
+
+    @property
+    def images_an_update(self) -> int:
+        """Images an update, over all processes."""
+        return self.batch_size * self.world_size * self.accumulation
 
 
 # Where a run is and what it continues is no part of its recipe.
-_NOT_SAVED = frozenset(("config", "resume", "output", "check_data", "dry_run"))
+_NOT_SAVED = frozenset(("config", "resume", "output", "check_data", "dry_run", "nproc_per_node"))
 
 
 def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig:
@@ -277,8 +321,19 @@ def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig
     """
     if recipe is None:
         return TrainConfig(**wanted)
-    values = recipe_values(recipe, wanted.get("variant", TrainConfig.variant))
-    return TrainConfig(**{**values, **wanted, "recipe": recipe})
+    values = {**recipe_values(recipe, wanted.get("variant", TrainConfig.variant)), **wanted, "recipe": recipe}
+    if "batch_size" not in wanted:
+        values["batch_size"] = _batch_size_that_fits(values)
+    return TrainConfig(**values)
+
+
+def _batch_size_that_fits(values: Mapping[str, Any]) -> int:
+    """The recipe's batch size, or what is left of the images an update for each of many processes."""
+    batch_size: int = values.get("batch_size", TrainConfig.batch_size)
+    total, processes = values.get("total_batch_size"), values.get("world_size", 1)
+    if total is None or batch_size * processes <= total or total % processes:
+        return batch_size
+    return int(total // processes)
 
 
 def recipe_values(name: str, variant: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class RunStarted:
     steps_per_epoch: int
     batch_size: int
     accumulation: int
+    processes: int
     img_size: int
     workers: int
     device: str
@@ -45,6 +46,13 @@ class TimeEstimated:
     """Once, as soon as the speed is known: seconds the whole run will take."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class TeacherTimed:
+    """Once: the share of a training step, 0 to 1, that the teacher takes."""
+
+    share: float
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ TrainEvent = (
     | BatchHalved
     | RunStarted
     | TimeEstimated
+    | TeacherTimed
     | StepDone
     | ValidationProgress
     | ImageUnreadable

@@ -12,6 +12,7 @@ from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.checkpoints.select import BEST, LAST, RUNS
+from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.training.config import TrainConfig, config_to_yaml
@@ -21,10 +22,15 @@ CONFIG, METRICS, LOG, STATE, CURVES = "config.yaml", "metrics.csv", "log.txt", "
 
 
 class RunFolder:
-    """Paths of one run, and writing them."""
+    """Paths of one run, and writing them.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        writes: whether this process does; of several only the main one.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
         self.path = path
+        self.writes = writes
         self.best = path / BEST
         self.last = path / LAST
         self.state = path / STATE
@@ -33,6 +39,8 @@ class RunFolder:
         self, weights: FastViT, info: ModelInfo, history: Sequence[EpochDone], state: Mapping[str, Any]
     ) -> None:
         """Write everything down after an epoch; `best` only when it is, and then exactly the scored weights."""
+        if not self.writes:
+            return
         row = history[-1]
         info = replace(info, epoch=row.epoch, top1=row.val_top1)
         if row.is_best:
@@ -49,17 +57,23 @@ class RunFolder:
 
     def save_state(self, weights: FastViT, info: ModelInfo, finished_epochs: int, state: Mapping[str, Any]) -> None:
         """Write all that `--resume` needs in the middle of an epoch, where the weights have no score."""
+        if not self.writes:
+            return
         save_checkpoint(self.last, weights, replace(info, epoch=finished_epochs, top1=None))
         self._write_state(state)
 
     def take_up(self, config: TrainConfig, why: str) -> None:
         """Note what a run goes on with: some options may have changed."""
+        if not self.writes:
+            return
         with replaced_when_done(self.path / CONFIG) as temporary:
             temporary.write_text(config_to_yaml(config))
         self.log(why)
 
     def log(self, line: str) -> None:
         """Add a line with the time to log.txt."""
+        if not self.writes:
+            return
         with (self.path / LOG).open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
@@ -102,8 +116,8 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def create_run_folder(config: TrainConfig, needed: int) -> RunFolder:
-    """Make the folder and write its config.yaml.
+def create_run_folder(config: TrainConfig, needed: int, world: World = ALONE) -> RunFolder:
+    """Make the folder and write its config.yaml; of several processes, the main one does.
 
     Args:
         needed: bytes that the run will write.
@@ -112,6 +126,8 @@ def create_run_folder(config: TrainConfig, needed: int) -> RunFolder:
         FastViTError: it holds a run already, cannot be written, or there is too little space.
     """
     path = Path(config.output).expanduser() if config.output else _unused_name(config.variant)
+    if not world.is_main:
+        return RunFolder(path, writes=False)  # its name is not used: nothing is read from a new run
     if (path / CONFIG).exists():
         raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.")
     check_space(path, needed)

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from types import FrameType
 
@@ -16,6 +16,10 @@ class Stop(StrEnum):
     TERMINATED = "terminated"
     TIME_LIMIT = "time limit"
     PATIENCE = "patience"
+
+
+# None of several processes' requests is lost: the later one here goes before the earlier.
+_ORDER: tuple[Stop | None, ...] = (None, Stop.TIME_LIMIT, Stop.INTERRUPTED, Stop.TERMINATED)
 
 
 class Stopped(Exception):
@@ -31,20 +35,28 @@ class StopRequests:
 
     Args:
         time_limit: minutes from now; None for no limit.
+        agree: of the numbers that the processes of a run bring, the one that counts for all.
     """
 
-    def __init__(self, time_limit: float | None) -> None:
+    def __init__(self, time_limit: float | None, agree: Callable[[int], int] = lambda number: number) -> None:
+        self._agree = agree
         self._deadline = None if time_limit is None else time.monotonic() + 60 * time_limit
         self._signalled: Stop | None = None
 
     def check(self) -> None:
-        """Raises:
-        Stopped: the run is to end now.
+        """To be called by all processes of a run after the same steps.
+
+        Raises:
+            Stopped: the run is to end now.
         """
-        if self._signalled is not None:
-            raise Stopped(self._signalled)
-        if self._deadline is not None and time.monotonic() > self._deadline:
-            raise Stopped(Stop.TIME_LIMIT)
+        agreed = self._agree(_ORDER.index(self._wanted()))
+        reason = _ORDER[agreed]
+        if reason is not None:
+            raise Stopped(reason)
+
+    def _wanted(self) -> Stop | None:
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        return self._signalled or (Stop.TIME_LIMIT if late else None)
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handler of SIGINT: the first one ends the run at the next check, the second at once."""
@@ -58,9 +70,11 @@ class StopRequests:
 
 
 @contextlib.contextmanager
-def stop_requests(time_limit: float | None) -> Iterator[StopRequests]:
+def stop_requests(
+    time_limit: float | None, agree: Callable[[int], int] = lambda number: number
+) -> Iterator[StopRequests]:
     """Listen while the block runs. Signals are left alone outside the main thread, where Python takes no handlers."""
-    requests = StopRequests(time_limit)
+    requests = StopRequests(time_limit, agree)
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return

@@ -12,6 +12,7 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
+from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import WorkFailedError
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig
@@ -58,10 +59,12 @@ def train(
     loaded: LoadedModel | None = None,
     resume: RunFolder | None = None,
     on_event: Callable[[TrainEvent], None] = lambda _: None,
+    world: World = ALONE,
 ) -> TrainResult:
     """Train on the data's `train` split, score `val` after each epoch, keep the best.
 
     Args:
+        world: this process among those of the run, whose group is joined; the main one alone writes.
         loaded: weights to start from, for a resumed run its own; None draws random ones.
         resume: run folder to go on with, from its saved state, or from the start when there is none yet.
 
@@ -73,15 +76,22 @@ def train(
     started = time.perf_counter()
     folder = resume
     while True:
-        trainer = build_trainer(config, data, loaded, on_event)
-        folder = folder or create_run_folder(config, _bytes_written(trainer))
+        trainer = build_trainer(config, data, loaded, on_event, world)
+        folder = folder or create_run_folder(config, _bytes_written(trainer), world)
         if folder is resume:
             folder.take_up(config, "resumed")
         if folder.has_state:
             trainer.restore(folder.read_state())
         on_event(_describe(trainer, folder))
+
+        def agree(number: int) -> int:
+            return world.largest(number, trainer.device)  # noqa: B023 - it does not outlive its turn of the loop
+
         try:
-            with stop_requests(config.time_limit) as requests, worker_death_explained(trainer.train_loader.workers):
+            with (
+                stop_requests(config.time_limit, agree) as requests,
+                worker_death_explained(trainer.train_loader.workers),
+            ):
                 stopped = _run_epochs(trainer, folder, requests, on_event)
             return _result(trainer, folder, time.perf_counter() - started, stopped)
         except torch.OutOfMemoryError as error:
@@ -101,7 +111,8 @@ def _with_half_the_batch(trainer: Trainer, error: torch.OutOfMemoryError) -> Tra
     half = config.batch_size // 2
     pairs = 2 if config.mixup or config.cutmix else 1
     under_way = trainer.epoch > 0 or trainer.step >= _FIRST_STEPS
-    if under_way or config.batch_size % (2 * pairs) or half < _SMALLEST_BATCH:
+    # Of several processes the others wait in the middle of their step, and cannot start again.
+    if under_way or trainer.world.size > 1 or config.batch_size % (2 * pairs) or half < _SMALLEST_BATCH:
         raise WorkFailedError(
             f"The device is out of memory with {config.batch_size} images at once.",
             "Pass a smaller --batch-size; --total-batch-size keeps the images an update. Or end what else is on it.",
@@ -165,6 +176,7 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
         steps_per_epoch=trainer.steps,
         batch_size=trainer.config.batch_size,
         accumulation=trainer.config.accumulation,
+        processes=trainer.world.size,
         img_size=trainer.config.img_size,
         workers=trainer.train_loader.workers,
         device=describe_device(trainer.device),

@@ -10,6 +10,7 @@ import torch
 
 from fastvit_cli.data.loader import Batch, ImageLoader
 from fastvit_cli.devices import supports_float64
+from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.evaluation.evaluate import evaluate
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.optim.losses import balanced_class_weights
@@ -27,6 +28,7 @@ from fastvit_cli.training.events import (
     ValidationProgress,
 )
 from fastvit_cli.training.start import Start
+from fastvit_cli.training.teacher import Teacher, TeacherCost
 from fastvit_cli.training.update import Rates, Updater
 
 Listener = Callable[[TrainEvent], None]
@@ -50,8 +52,11 @@ class Trainer:
         train_loader: ImageLoader,
         val_loader: ImageLoader,
         device: torch.device,
+        teacher: Teacher | None = None,
+        world: World = ALONE,
     ) -> None:
         self.config = config
+        self.world = world
         self.info = start.info
         self.notes = start.notes
         self.train_loader = train_loader
@@ -62,8 +67,9 @@ class Trainer:
             if config.class_weights == "balanced"
             else None
         )
-        self.updater = Updater(config, start.network, start.info, device, weights)
-        self.steps = len(train_loader) // config.accumulation
+        self.updater = Updater(config, start.network, start.info, device, weights, teacher, world)
+        self._teacher_cost = TeacherCost(self.updater)
+        self.steps = len(train_loader.images) // config.images_an_update
         self.schedule = CosineSchedule(
             peak=config.lr,
             floor=config.min_lr,
@@ -83,17 +89,13 @@ class Trainer:
         self._sums = torch.zeros(2, dtype=torch.float64 if supports_float64(device) else torch.float32, device=device)
         self.history: list[EpochDone] = []
         self.time_left = TimeLeft(
-            self.steps, config.epochs, len(val_loader.images) / (self.steps * self._images_an_update)
+            self.steps, config.epochs, len(val_loader.images) / (self.steps * config.images_an_update)
         )
 
     @property
     def weights(self) -> FastViT:
         """The weights that are scored and saved: the moving average where there is one."""
         return self.updater.weights
-
-    @property
-    def _images_an_update(self) -> int:
-        return self.config.batch_size * self.config.accumulation
 
     def train_epoch(self, on_event: Listener, after_step: Callable[[], None]) -> EpochDone:
         """Train what is left of the epoch and score it.
@@ -114,7 +116,9 @@ class Trainer:
                 on_event(TimeEstimated(total))
             after_step()
         trained = time.perf_counter() - started
-        row = self._scored(on_event, after_step, started, trained, (self.steps - first) * self._images_an_update)
+        row = self._scored(
+            on_event, after_step, started, trained, (self.steps - first) * self.config.images_an_update
+        )
         self.history.append(row)
         self.epoch, self.step = self.epoch + 1, 0
         self._sums.zero_()
@@ -133,7 +137,9 @@ class Trainer:
                 on_event(ImageUnreadable(bad.name, bad.reason))
             done_before = self.epoch * self.steps + self.step
             rates = self._rates(done_before)
+            self._teacher_cost.before(self.step - first)
             sums = self.updater.update(batches, rates, self.epoch, self.step, done_before)
+            self._teacher_cost.after(self.step - first, on_event)
             if bool(sums.isfinite().all()):
                 self._sums += sums
             else:
@@ -142,7 +148,7 @@ class Trainer:
             self.step += 1
             self.time_left.steps_took(self.step - first, time.perf_counter() - started)
             yield self._step_done(
-                rates.lr, (self.step - first) * self._images_an_update / (time.perf_counter() - started)
+                rates.lr, (self.step - first) * self.config.images_an_update / (time.perf_counter() - started)
             )
 
     def _rates(self, step: int) -> Rates:
@@ -166,7 +172,7 @@ class Trainer:
         """Loss and top-1 in percent of the epoch so far, over the updates that were made."""
         made = max(1, self.step - self.updater.skipped.this_epoch)
         loss, hits = self._sums.tolist()
-        return loss / made, 100.0 * hits / (made * self._images_an_update)
+        return loss / made, 100.0 * hits / (made * self.config.images_an_update)
 
     def _scored(
         self, on_event: Listener, after_step: Callable[[], None], started: float, trained: float, images: int
@@ -175,11 +181,16 @@ class Trainer:
 
         def progress(done: int, total: int) -> None:
             on_event(ValidationProgress(done, total))
-            after_step()
+            if self.world.size == 1:  # several have different numbers of batches, and must agree before they stop
+                after_step()
 
         waited = self.train_loader.seconds_waited if images else 0.0
         scores = evaluate(
-            runtime, self.val_loader, progress, lambda bad: on_event(ImageUnreadable(bad.name, bad.reason))
+            runtime,
+            self.val_loader,
+            progress,
+            lambda bad: on_event(ImageUnreadable(bad.name, bad.reason)),
+            self.world,
         ).scores
         seconds = time.perf_counter() - started
         self.time_left.epoch_took(seconds)
@@ -196,9 +207,13 @@ class Trainer:
             images_per_second=images / trained,
             seconds=seconds,
             data_wait=waited / trained,
-            unreadable=len(self.train_loader.unreadable) + len(self.val_loader.unreadable),
+            unreadable=int(self.world.add_up(torch.tensor(self._unreadable))),
             is_best=scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
         )
+
+    @property
+    def _unreadable(self) -> int:
+        return len(self.train_loader.unreadable) + len(self.val_loader.unreadable)
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""

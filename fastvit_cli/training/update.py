@@ -1,6 +1,7 @@
 """One optimizer update: forward and backward of its batches, and what is done with the gradients."""
 
 import math
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -8,20 +9,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.data.mixing import BatchMixer, MixingConfig
 from fastvit_cli.data.randomness import seed_batch
-from fastvit_cli.devices import autocast_dtype
+from fastvit_cli.devices import autocast_dtype, synchronize
+from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.optim.clipping import clip_gradients
-from fastvit_cli.optim.losses import TrainingLoss
+from fastvit_cli.optim.losses import DistillationLoss, TrainingLoss
 from fastvit_cli.optim.optimizer import apply_schedules, build_optimizer
 from fastvit_cli.optim.parameter_groups import parameter_groups
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.teacher import Teacher
 
 MAX_SKIPPED_IN_A_ROW = 3
 MAX_SKIPPED_SHARE = 0.01  # of an epoch's updates
@@ -49,9 +53,15 @@ class Updater:
 
     Args:
         class_weights: (classes,) for the loss; None where all classes count the same.
+        teacher: whose answers are learned too.
+        world: the processes that add up their gradients; its group must be joined.
+
+    Attributes:
+        teacher_seconds: spent in the teacher since it was set to 0; counted while it is not None, which waits for
+            the device.
 
     Raises:
-        FastViTError: no such optimizer, or channels last on a CPU.
+        FastViTError: no such optimizer, or channels last on a CPU, or synchronised BatchNorm off CUDA.
     """
 
     def __init__(
@@ -61,18 +71,26 @@ class Updater:
         info: ModelInfo,
         device: torch.device,
         class_weights: Tensor | None = None,
+        teacher: Teacher | None = None,
+        world: World = ALONE,
     ) -> None:
         from timm.utils import ModelEmaV3
 
         self.config = config
         self.info = info
         self.device = device
+        self.world = world
         self.network = network.to(device)
+        if config.sync_bn:
+            _refuse_off_cuda(device)
+            torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.network)
         if config.channels_last:
             _refuse_on_cpu(device)
             self.network.to(memory_format=torch.channels_last)
         # The compiled network shares the weights; they are saved and scored by their plain names.
-        self._forward = torch.compile(self.network) if config.compile else self.network
+        self._parallel = _in_parallel(self.network, device) if world.size > 1 else None
+        trained = self._parallel or self.network
+        self._forward = torch.compile(trained) if config.compile else trained
         self._dtype = autocast_dtype(device)
         scaled = config.amp and self._dtype == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
@@ -92,6 +110,13 @@ class Updater:
             bce_threshold=config.bce_threshold,
             class_weights=None if class_weights is None else class_weights.to(device),
         )
+        self.teacher = teacher
+        self.teacher_seconds: float | None = None
+        self.distil = (
+            DistillationLoss(config.distillation_type, config.distillation_alpha, config.distillation_tau)
+            if teacher is not None
+            else None
+        )
         self.skipped = Skipped()
         # Floating-point buffers are BatchNorm's statistics, which a batch that blows up would spoil for good.
         self._statistics = [buffer for buffer in self.network.buffers() if buffer.is_floating_point()]
@@ -105,30 +130,34 @@ class Updater:
         return network
 
     def update(self, batches: Sequence[Batch], rates: Rates, epoch: int, step: int, updates_before: int) -> Tensor:
-        """One update from the gradients of these batches together.
+        """One update from the gradients of these batches, and those of the other processes, together.
 
-        An update whose loss is not finite is left out and counted.
+        An update whose loss is not finite is left out and counted, by all processes alike.
 
         Args:
             step: number of the update in its epoch.
             updates_before: number of updates before this one, of all epochs.
 
         Returns:
-            The mean loss and the number of right answers, (2,) on the device; the loss is NaN when it was left out.
+            The mean loss and the number of right answers, of all processes, (2,) on the device; the loss is NaN when
+            it was left out.
         """
         apply_schedules(self.optimizer, rates.lr, rates.weight_decay)
         if self._statistics:
             torch._foreach_copy_(self._kept_statistics, self._statistics)
         self.optimizer.zero_grad(set_to_none=True)
-        results = [
-            self._backward(batch, len(batches), epoch, step * len(batches) + number)
-            for number, batch in enumerate(batches)
-        ]
-        loss, hits = torch.stack(results).sum(0).unbind()
+        results = []
+        for number, batch in enumerate(batches):
+            # The gradients are added up between the processes with the last batch only.
+            with nullcontext() if self._parallel is None or number == len(batches) - 1 else self._parallel.no_sync():
+                results.append(self._backward(batch, len(batches), epoch, step * len(batches) + number))
+        loss, hits = self.world.add_up(torch.stack(results).sum(0)).unbind()
+        loss = loss / self.world.size
         if not math.isfinite(float(loss)):
             self._leave_out()
             return torch.stack((torch.full_like(loss, math.nan), hits))
         self.skipped.in_a_row = 0
+        self._share_statistics()
         self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -137,8 +166,13 @@ class Updater:
         return torch.stack((loss, hits))
 
     def _backward(self, batch: Batch, batches: int, epoch: int, number: int) -> Tensor:
-        """Add the gradients of one of the update's batches; its share of the loss, and its right answers."""
-        seed_batch(self.config.seed, epoch, number)
+        """Add the gradients of one of the update's batches; its share of the loss, and its right answers.
+
+        Args:
+            number: of the batch among those of this process and epoch.
+        """
+        # As a single process would number it that takes the batches of all of them one after the other.
+        seed_batch(self.config.seed, epoch, number * self.world.size + self.world.rank)
         labels = batch.labels.to(self.device, non_blocking=True)
         raw = batch.images.to(self.device, non_blocking=True)
         mixed = self.config.mixup_off_epoch == 0 or epoch + 1 < self.config.mixup_off_epoch
@@ -147,10 +181,38 @@ class Updater:
             images = images.contiguous(memory_format=torch.channels_last)
         with self._autocast():
             logits: Tensor = self._forward(images)
-        loss = self.loss(logits, targets) / batches
+        loss = self.loss(logits, targets)
+        if self.distil is not None:
+            loss = self.distil(loss, logits, self._ask_teacher(images))
+        loss = loss / batches
         self.scaler.scale(loss).backward()
         hits = (logits.detach().argmax(1) == labels).sum()
         return torch.stack((loss.detach(), hits.float()))
+
+    def _ask_teacher(self, images: Tensor) -> Tensor:
+        """The teacher's logits for the very batch that the student sees."""
+        assert self.teacher is not None
+        if self.teacher_seconds is None:
+            with self._autocast():
+                return self.teacher.logits(images)
+        synchronize(self.device)
+        started = time.perf_counter()
+        with self._autocast():
+            logits = self.teacher.logits(images)
+        synchronize(self.device)
+        self.teacher_seconds += time.perf_counter() - started
+        return logits
+
+    def _share_statistics(self) -> None:
+        """Average BatchNorm's statistics over the processes, so that any of them holds the state of all."""
+        if self.world.size == 1 or not self.network.training or not self._statistics:
+            return
+        flat = torch.cat([statistics.reshape(-1) for statistics in self._statistics])
+        self.world.add_up(flat).div_(self.world.size)
+        parts = flat.split([statistics.numel() for statistics in self._statistics])
+        torch._foreach_copy_(
+            self._statistics, [part.reshape_as(old) for part, old in zip(parts, self._statistics, strict=True)]
+        )
 
     def _clip(self) -> None:
         if self.config.clip_grad is None:
@@ -215,6 +277,21 @@ def _refuse_on_cpu(device: torch.device) -> None:
             "--channels-last is for GPUs: on a CPU torch crashes in the backward pass of such a network.",
             "Leave it out, or pass --device cuda or mps.",
         )
+
+
+def _refuse_off_cuda(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise FastViTError(
+            "--sync-bn is for CUDA devices: PyTorch has no such BatchNorm elsewhere.",
+            "Leave it out, or pass a larger --batch-size.",
+        )
+
+
+def _in_parallel(network: FastViT, device: torch.device) -> DistributedDataParallel:
+    # Without sending the first process's buffers round at each step: `_share_statistics` averages them instead.
+    return DistributedDataParallel(
+        network, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
+    )
 
 
 def _mixing(config: TrainConfig) -> MixingConfig:

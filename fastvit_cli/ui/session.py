@@ -46,6 +46,12 @@ class Session:
         """Whether progress can be drawn over itself; else it is printed as plain lines."""
         return self.stderr.is_terminal and not self.quiet
 
+    def silent(self) -> "Session":
+        """The same command in a process that shows nothing, not even its result."""
+        session = Session(self.command, quiet=True, verbose=self.verbose)
+        session.stdout.quiet = True
+        return session
+
     def note(self, text: str, style: str = "") -> None:
         """One line for the person who watches. Plain text: a path may hold what would be markup."""
         from rich.text import Text

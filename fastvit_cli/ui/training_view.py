@@ -18,6 +18,7 @@ from fastvit_cli.training.events import (
     ImageUnreadable,
     RunStarted,
     StepDone,
+    TeacherTimed,
     TimeEstimated,
     TrainEvent,
     UpdateSkipped,
@@ -60,6 +61,7 @@ class TrainingView:
             BatchHalved: self._halved,
             RunStarted: self._started,
             TimeEstimated: self._estimated,
+            TeacherTimed: self._teacher,
             StepDone: self._step,
             ValidationProgress: self._validation,
             ImageUnreadable: self._unreadable,
@@ -128,6 +130,10 @@ class TrainingView:
         assert isinstance(event, TimeEstimated)
         self._session.note(f"At this speed the whole run takes about {duration(event.seconds)}.", style="dim")
 
+    def _teacher(self, event: TrainEvent) -> None:
+        assert isinstance(event, TeacherTimed)
+        self._session.note(f"The teacher takes {100 * event.share:.0f} % of each step.", style="dim")
+
     def _step(self, event: TrainEvent) -> None:
         assert isinstance(event, StepDone)
         if self._progress is None:
@@ -192,9 +198,12 @@ _SAID_UNREADABLE = 20
 
 
 def _images(event: RunStarted) -> str:
-    if event.accumulation == 1:
+    processes = f"{event.processes} processes x " if event.processes > 1 else ""
+    accumulation = f"{event.accumulation} x " if event.accumulation > 1 else ""
+    if not processes + accumulation:
         return f"{event.batch_size} images"
-    return f"{event.batch_size * event.accumulation} images ({event.accumulation} x {event.batch_size})"
+    total = event.batch_size * event.accumulation * event.processes
+    return f"{total} images ({processes}{accumulation}{event.batch_size})"
 
 
 def _wait_hint(share: float, workers: int) -> str:

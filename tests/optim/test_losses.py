@@ -2,12 +2,13 @@ import pickle
 
 import pytest
 import torch
+from helpers.golden import arrays, facts
 from timm.data.mixup import mixup_target
 from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy, compute_class_weights
 from torch import Tensor
 from torch.nn import functional as F
 
-from fastvit_cli.optim.losses import TrainingLoss, balanced_class_weights
+from fastvit_cli.optim.losses import DistillationLoss, TrainingLoss, balanced_class_weights
 
 B, C = 8, 5
 LABELS = torch.tensor([0, 1, 2, 3, 4, 4, 4, 1])
@@ -118,3 +119,24 @@ def test_classes_without_images_weigh_nothing() -> None:
 def test_labels_outside_the_classes_are_refused(labels: list[int]) -> None:
     with pytest.raises(ValueError, match="labels from 0 to 4"):
         balanced_class_weights(labels, C)
+
+
+@pytest.mark.parametrize("setting", [name for name in facts()["distillation_loss"] if not name.startswith("none")])
+def test_distillation_as_the_reference_computes_it(setting: str) -> None:
+    kind, alpha, tau = (part.rpartition("=")[2] for part in setting.split("/"))
+    student, teacher, labels = (
+        torch.from_numpy(arrays()[f"kd.{name}"]) for name in ("student_logits", "teacher_logits", "labels")
+    )
+    base = F.cross_entropy(student, labels)
+    assert float(base) == pytest.approx(facts()["distillation_loss"]["none/alpha=0.5/tau=1.0"], rel=1e-6)
+    loss = DistillationLoss(kind, float(alpha), float(tau))(base, student, teacher)
+    assert float(loss) == pytest.approx(facts()["distillation_loss"][setting], rel=1e-6)
+
+
+def test_a_hard_teacher_is_not_smoothed_and_its_gradient_stays_out(logits: Tensor) -> None:
+    teacher = torch.randn(B, C, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    student = logits.clone().requires_grad_()
+    loss = DistillationLoss("hard", 1.0, 1.0)(torch.tensor(9.0), student, teacher)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, teacher.argmax(1)))
+    loss.backward()
+    assert teacher.grad is None

@@ -116,6 +116,9 @@ def test_the_imagenet_recipes_are_what_was_published(
         config = asdict(resolve_config({"variant": variant}, name))
         expected = PUBLISHED_FOR_ALL | {"crop_pct": crop_pct, "drop_path": rate, "mixup": alpha}
         assert {key: config[key] for key in expected} == expected
+        taught = name == "imagenet-distilled"
+        assert config["teacher"] == ("regnety_160.deit_in1k" if taught else None)
+        assert (config["distillation_type"], config["distillation_alpha"]) == ("hard", 0.5)
     row = get_variant(variant)
     assert (row.crop_pct, row.drop_path, row.drop_path_distilled) == (crop_pct, drop_path, dropped)
 
@@ -289,6 +292,22 @@ def test_the_total_batch_stays_whatever_fits_at_once(session: Session, tiny_data
     assert (config.total_batch_size, config.accumulation) == (1024, 32)
     config = _planned(session, data=str(tiny_data), recipe="imagenet", batch_size=96, total_batch_size=96).config
     assert config.accumulation == 1
+
+
+@pytest.mark.parametrize(
+    ("processes", "at_once", "accumulation"), [(1, 128, 8), (2, 128, 4), (8, 128, 1), (16, 64, 1), (64, 16, 1)]
+)
+def test_the_total_batch_stays_whatever_the_number_of_processes(
+    processes: int, at_once: int, accumulation: int
+) -> None:
+    config = resolve_config({"variant": "sa24", "world_size": processes}, "imagenet-distilled")
+    assert (config.batch_size, config.accumulation, config.images_an_update) == (at_once, accumulation, 1024)
+
+
+def test_a_total_batch_that_the_processes_cannot_divide() -> None:
+    with pytest.raises(FastViTError, match="no multiple of --batch-size 128 in 3 processes") as caught:
+        resolve_config({"world_size": 3}, "imagenet")
+    assert caught.value.hint == "Pass --total-batch-size 1152."
 
 
 @pytest.mark.parametrize(

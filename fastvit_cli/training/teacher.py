@@ -1,0 +1,171 @@
+"""The teacher of a distilled run: any timm model, or any file that a FastViT lives in."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fastvit_cli.checkpoints.hub import HUB_PREFIX
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.select import LATEST, load_source, select_source
+from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.models.fusion import fuse_all
+from fastvit_cli.options import ModelConfig
+from fastvit_cli.runtimes.base import Runtime
+from fastvit_cli.runtimes.open import EXPORTED_SUFFIXES, open_source
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.events import TeacherTimed, TrainEvent
+
+if TYPE_CHECKING:
+    from fastvit_cli.training.update import Updater
+
+_ANOTHER = "Pass another --teacher, or --distillation-type none to learn from the labels alone."
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model that is asked and does not learn.
+
+    Attributes:
+        name: as the user typed it.
+        logits: normalised images (B, 3, H, W) to (B, classes) on the same device, without gradients.
+    """
+
+    name: str
+    logits: Callable[[Tensor], Tensor]
+
+
+def open_teacher(config: TrainConfig, student: ModelInfo, device: torch.device) -> Teacher:
+    """Load what `--teacher` names, fused, onto the device; an exported file runs in its own runtime.
+
+    Raises:
+        FastViTError: no such model or file, or it knows other classes or sees other images than the student.
+    """
+    name = config.teacher
+    assert name is not None
+    if name != LATEST and not Path(name).expanduser().exists():
+        return _timm_teacher(name, config, student, device)
+    source = select_source(ModelConfig(ckpt=name), random_allowed=False)
+    assert source.path is not None
+    if source.path.suffix in EXPORTED_SUFFIXES:
+        runtime = open_source(source, device)
+        _check_info(name, runtime.info, student)
+        return Teacher(name, _asked_by_batch(runtime, device))
+    loaded = load_source(source)
+    _check_info(name, loaded.info, student)
+    network = loaded.network if loaded.info.form == "all" else fuse_all(loaded.network)
+    return Teacher(name, _asked(network, config, device))
+
+
+def _timm_teacher(name: str, config: TrainConfig, student: ModelInfo, device: torch.device) -> Teacher:
+    import timm
+    from timm.utils import reparameterize_model
+
+    architecture = name.partition(".")[0]
+    if not name.startswith(HUB_PREFIX) and not timm.is_model(architecture):
+        if Path(name).suffix or "/" in name:
+            raise FastViTError(f"There is no file '{name}'.", "Pass --teacher with a file, run folder or timm name.")
+        raise FastViTError(
+            f"'{name}' is neither a file nor a timm model.", f"{closest(architecture, timm.list_models())}{_ANOTHER}"
+        )
+    try:
+        model = timm.create_model(name, pretrained=True)
+    except Exception as error:  # timm, huggingface_hub and the HTTP library raise unrelated types here
+        raise FastViTError(
+            f"'{name}' can be neither downloaded nor found in the local cache ({type(error).__name__}).",
+            "Connect to the network, or pass --teacher with a file.",
+        ) from error
+    cfg = cast(dict[str, Any], model.pretrained_cfg)
+    _check_classes(name, model.num_classes, student)
+    _check_normalisation(name, tuple(cfg["mean"]), tuple(cfg["std"]), student)
+    size = cfg["input_size"][-1]
+    if cfg.get("fixed_input_size") and size != student.preprocessing.img_size:
+        raise FastViTError(
+            f"'{name}' takes images of {size} px only, and the student sees {student.preprocessing.img_size} px.",
+            f"Pass --img-size {size}, or another --teacher.",
+        )
+    return Teacher(name, _asked(reparameterize_model(model), config, device))
+
+
+def _check_info(name: str, teacher: ModelInfo, student: ModelInfo) -> None:
+    _check_classes(name, teacher.num_classes, student)
+    if None not in (teacher.class_names, student.class_names) and teacher.class_names != student.class_names:
+        assert teacher.class_names is not None
+        assert student.class_names is not None
+        own, other = next(
+            pair for pair in zip(teacher.class_names, student.class_names, strict=True) if pair[0] != pair[1]
+        )
+        raise FastViTError(
+            f"The teacher '{name}' knows other classes: '{own}' where the data has '{other}'.", _ANOTHER
+        )
+    _check_normalisation(name, teacher.preprocessing.mean, teacher.preprocessing.std, student)
+
+
+def _check_classes(name: str, classes: int, student: ModelInfo) -> None:
+    if classes != student.num_classes:
+        raise FastViTError(
+            f"The teacher '{name}' knows {classes} classes, and the data has {student.num_classes}.", _ANOTHER
+        )
+
+
+def _check_normalisation(name: str, mean: tuple[float, ...], std: tuple[float, ...], student: ModelInfo) -> None:
+    own = (*student.preprocessing.mean, *student.preprocessing.std)
+    if any(abs(a - b) > 1e-3 for a, b in zip((*mean, *std), own, strict=True)):
+        raise FastViTError(
+            f"The teacher '{name}' sees images with mean {_row(mean)} and std {_row(std)}, the student with "
+            f"{_row(student.preprocessing.mean)} and {_row(student.preprocessing.std)}.",
+            _ANOTHER,
+        )
+
+
+def _row(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3g}" for value in values)
+
+
+def _asked(model: nn.Module, config: TrainConfig, device: torch.device) -> Callable[[Tensor], Tensor]:
+    model = model.to(device).eval().requires_grad_(False)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def logits(images: Tensor) -> Tensor:
+        out: Tensor = model(images)
+        return out
+
+    return logits
+
+
+def _asked_by_batch(runtime: Runtime, device: torch.device) -> Callable[[Tensor], Tensor]:
+    return lambda images: runtime.logits(images.float()).to(device)
+
+
+class TeacherCost:
+    """Says once what share of a training step the teacher takes, from a few early steps."""
+
+    _FIRST, _LAST = 1, 4  # the very first step still allocates and compiles
+
+    def __init__(self, updater: "Updater") -> None:
+        self._updater = updater
+        self._seconds = 0.0
+        self._started = 0.0
+        self._done = updater.teacher is None
+
+    def before(self, step: int) -> None:
+        """Before update number `step` of those that this process makes."""
+        if not self._done and step == self._FIRST:
+            self._updater.teacher_seconds = 0.0
+        self._started = time.perf_counter()
+
+    def after(self, step: int, on_event: Callable[[TrainEvent], None]) -> None:
+        """After the same update."""
+        if self._done or self._updater.teacher_seconds is None:
+            return
+        self._seconds += time.perf_counter() - self._started
+        if step == self._LAST:
+            on_event(TeacherTimed(self._updater.teacher_seconds / self._seconds))
+            self._updater.teacher_seconds = None
+            self._done = True
