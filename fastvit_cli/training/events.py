@@ -49,7 +49,12 @@ class TimeEstimated:
 
 @dataclass(frozen=True)
 class StepDone:
-    """Running means of the epoch; `top1` in percent of the (augmented) training images."""
+    """Running means of the epoch; `top1` in percent of the (augmented) training images.
+
+    Attributes:
+        data_wait: share of the epoch's time so far, 0 to 1, spent waiting for images.
+        memory_mb: peak memory in MiB, of the GPU or of this process; None where the system does not tell.
+    """
 
     epoch: int
     step: int
@@ -58,6 +63,8 @@ class StepDone:
     top1: float
     lr: float
     images_per_second: float
+    data_wait: float
+    memory_mb: float | None
     seconds_left: float
 
 
@@ -89,6 +96,7 @@ class EpochDone:
 
     Attributes:
         data_wait: share of the training time, 0 to 1, spent waiting for images.
+        memory_mb: peak memory so far in MiB, of the GPU or of this process; None where the system does not tell.
         unreadable: images that could not be read, since the run was started or resumed.
     """
 
@@ -103,6 +111,7 @@ class EpochDone:
     images_per_second: float
     seconds: float
     data_wait: float
+    memory_mb: float | None
     unreadable: int
     is_best: bool
 

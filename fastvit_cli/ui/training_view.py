@@ -28,7 +28,7 @@ from fastvit_cli.training.stopping import Stop
 from fastvit_cli.training.train import TrainResult
 from fastvit_cli.ui.plots import plot_curves
 from fastvit_cli.ui.session import Session
-from fastvit_cli.ui.tables import data_table, duration, facts, next_commands
+from fastvit_cli.ui.tables import data_table, duration, facts, next_commands, size
 
 
 class TrainingView:
@@ -44,6 +44,7 @@ class TrainingView:
         self._wait_was_said = self._listing_was_said = False
         self._listing_since: float | None = None
         self._unreadable_said = 0
+        self._memory_mb: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -113,7 +114,7 @@ class TrainingView:
         if self._session.live:
             self._progress = Progress(
                 TextColumn("{task.description}", justify="left"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=24 if self._session.stderr.width >= _WIDE else 12),
                 TextColumn("{task.fields[text]}"),
                 console=self._session.stderr,
                 transient=True,
@@ -126,20 +127,29 @@ class TrainingView:
 
     def _estimated(self, event: TrainEvent) -> None:
         assert isinstance(event, TimeEstimated)
-        self._session.note(f"At this speed the whole run takes about {duration(event.seconds)}.", style="dim")
+        text = (
+            f"At this speed the whole run takes about {duration(event.seconds)}{_memory(self._memory_mb, ', with ')}."
+        )
+        self._session.note(text, style="dim")
 
     def _step(self, event: TrainEvent) -> None:
         assert isinstance(event, StepDone)
+        self._memory_mb = event.memory_mb
         if self._progress is None:
             return
         done = event.epoch - 1 + event.step / event.steps
-        self._progress.update(self._epochs, completed=done, text=f"{duration(event.seconds_left)} left")
+        self._progress.update(
+            self._epochs,
+            completed=done,
+            text=f"{duration(event.seconds_left)} left  lr {event.lr:.2e}{_memory(event.memory_mb)}",
+        )
         self._progress.update(
             self._steps,
             description=f"epoch {event.epoch}",
             total=event.steps,
             completed=event.step,
-            text=f"loss {event.loss:.3f}  top-1 {event.top1:.1f}  {event.images_per_second:.0f} images/s",
+            text=f"loss {event.loss:.3f}  top-1 {event.top1:.1f}  {event.images_per_second:.0f} images/s  "
+            f"wait {100 * event.data_wait:.0f} %",
         )
 
     def _unreadable(self, event: TrainEvent) -> None:
@@ -188,6 +198,7 @@ _HEADER = (
 )
 _LONG_WAIT = 0.2  # of an epoch
 _LONG_LISTING_S = 3.0
+_WIDE = 100  # columns from which there is room for long bars
 _SAID_UNREADABLE = 20
 
 
@@ -195,6 +206,11 @@ def _images(event: RunStarted) -> str:
     if event.accumulation == 1:
         return f"{event.batch_size} images"
     return f"{event.batch_size * event.accumulation} images ({event.accumulation} x {event.batch_size})"
+
+
+def _memory(mebibytes: float | None, before: str = "  ") -> str:
+    """The most memory that was held; empty where it is not known."""
+    return "" if mebibytes is None else f"{before}{size(round(mebibytes * 2**20))} of memory"
 
 
 def _wait_hint(share: float, workers: int) -> str:
@@ -224,6 +240,7 @@ def training_result(result: TrainResult) -> RenderableType:
         [
             ("best", Text(f"top-1 {result.top1:.2f} %  in epoch {result.best_epoch}", style="bold")),
             ("time", f"{duration(result.seconds)}, {result.images_per_second:.0f} images/s in training"),
+            ("memory", _memory(result.history[-1].memory_mb, "at most ") or "–"),
             ("weights", str(result.best_ckpt)),
             ("curves", str(result.run_dir / CURVES)),
         ],
