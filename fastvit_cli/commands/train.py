@@ -15,13 +15,14 @@ from fastvit_cli.ui.session import Session
 if TYPE_CHECKING:
     from fastvit_cli.checkpoints.load import LoadedModel
     from fastvit_cli.data.sources import DataChoice
+    from fastvit_cli.training.events import TrainEvent
     from fastvit_cli.training.run_folder import RunFolder
 
 # Where and how long a run goes on, not what it computes.
 _MAY_CHANGE_ON_RESUME = frozenset(
     (
         *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images"),
-        *("epochs", "save_every", "time_limit", "patience"),
+        *("epochs", "save_every", "time_limit", "patience", "wandb"),
     )
 )
 _CHANGES_TAKEN_UP = _MAY_CHANGE_ON_RESUME - {"resume"}
@@ -36,6 +37,7 @@ def train(given: dict[str, Any], session: Session) -> int:
     Example: [cyan]fastvit train --variant sa24 --data photos --epochs 50[/]
     """
     from fastvit_cli.training.dry_run import dry_run
+    from fastvit_cli.training.metric_logs import metric_logs
     from fastvit_cli.training.stopping import Stop
     from fastvit_cli.training.train import train as run_training
     from fastvit_cli.ui.training_view import TrainingView, training_result
@@ -48,8 +50,13 @@ def train(given: dict[str, Any], session: Session) -> int:
         planned = dry_run(plan.config, plan.data, plan.loaded)
         session.finish(planned, dry_run_view(planned))
         return EXIT_DONE
-    with TrainingView(session) as view:
-        result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event=view)
+    with metric_logs(plan.config) as logs, TrainingView(session) as view:
+
+        def on_event(event: "TrainEvent") -> None:
+            view(event)
+            logs(event)
+
+        result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event)
     session.finish(result, training_result(result))
     if result.stopped == Stop.INTERRUPTED:
         return EXIT_INTERRUPTED

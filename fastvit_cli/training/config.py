@@ -59,6 +59,13 @@ class TrainConfig(ModelConfig, DataConfig):
         "Show every option, the steps, the learning rates and the estimated memory, read one batch, and stop.",
         panel=PANEL_OUTPUT,
     )
+    wandb: str | None = option(
+        None,
+        "Weights & Biases project to report to; bare --wandb means fastvit.",
+        panel=PANEL_OUTPUT,
+        metavar="PROJECT",
+        default_text="none",
+    )
     save_every: float = option(
         5.0,
         "Minutes between saves of the state within an epoch; 0 saves after every step.",
