@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.commands.inputs import announced_data, check_data
 from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
-from fastvit_cli.options import ModelConfig, flag_of
+from fastvit_cli.options import AUTO, ModelConfig, flag_of
 from fastvit_cli.training.config import TrainConfig, read_config_file, resolve_config
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
 from fastvit_cli.ui.session import Session
@@ -126,6 +126,8 @@ def _resumed_plan(given: dict[str, Any], session: Session) -> _Plan:
         )
     stored = read_config_file(path / CONFIG)
     wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
+    if wanted.get("batch_size") == AUTO:
+        del wanted["batch_size"]  # it was found when the run began
     _refuse_changes(stored, wanted)
     config = resolve_config({**stored, **{name: wanted[name] for name in wanted if name in _CHANGES_TAKEN_UP}}, None)
     folder = RunFolder(path)

@@ -9,7 +9,17 @@ from typing import Any
 from fastvit_cli.data.config import RANDOM, DataConfig
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.variants import get_variant
-from fastvit_cli.options import PANEL_DATA, PANEL_MODEL, PANEL_OUTPUT, ModelConfig, option, output_option
+from fastvit_cli.options import (
+    AUTO,
+    AUTO_WORD,
+    PANEL_DATA,
+    PANEL_MODEL,
+    PANEL_OUTPUT,
+    ModelConfig,
+    option,
+    option_spec,
+    output_option,
+)
 from fastvit_cli.training.recipe_files import RECIPES, read_recipe
 
 PANEL_TRAINING = "Training"
@@ -100,7 +110,14 @@ class TrainConfig(ModelConfig, DataConfig):
     epochs: int = option(
         100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1, default_text=_RECIPE_DEFAULT
     )
-    batch_size: int = option(64, "Images at once.", panel=PANEL_TRAINING, minimum=2, default_text=_RECIPE_DEFAULT)
+    batch_size: int = option(
+        64,
+        "Images at once; auto tries which is the largest that fits.",
+        panel=PANEL_TRAINING,
+        minimum=2,
+        auto=True,
+        default_text=_RECIPE_DEFAULT,
+    )
     total_batch_size: int | None = option(
         None,
         "Images an update, a multiple of --batch-size: gradients are accumulated.",
@@ -245,10 +262,11 @@ class TrainConfig(ModelConfig, DataConfig):
             raise FastViTError("--lr 0 never learns.", "Pass a rate above 0, such as 0.001.")
         if self.min_lr > self.lr:
             raise FastViTError(f"--min-lr {self.min_lr:g} is above --lr {self.lr:g}.", "Pass a smaller --min-lr.")
-        if self.total_batch_size is not None and self.total_batch_size % self.batch_size:
+        total = self.total_batch_size
+        if total is not None and self.batch_size != AUTO and total % self.batch_size:
             raise FastViTError(
-                f"--total-batch-size {self.total_batch_size} is no multiple of --batch-size {self.batch_size}.",
-                f"Pass --total-batch-size {-(-self.total_batch_size // self.batch_size) * self.batch_size}.",
+                f"--total-batch-size {total} is no multiple of --batch-size {self.batch_size}.",
+                f"Pass --total-batch-size {-(-total // self.batch_size) * self.batch_size}.",
             )
         if self.bce_threshold is not None and not self.bce:
             raise FastViTError("--bce-threshold is about --bce, which is off.", "Pass --bce too, or leave it out.")
@@ -257,7 +275,7 @@ class TrainConfig(ModelConfig, DataConfig):
                 f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",
                 "Pass fewer, or more --epochs.",
             )
-        if (self.mixup or self.cutmix) and self.batch_size % 2:
+        if (self.mixup or self.cutmix) and self.batch_size != AUTO and self.batch_size % 2:
             raise FastViTError(
                 f"Mixup and cutmix pair the images of a batch, and --batch-size {self.batch_size} is odd.",
                 f"Pass --batch-size {self.batch_size + 1}, or --mixup 0 --cutmix 0.",
@@ -318,6 +336,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def _checked_values(content: Any, where: str) -> dict[str, Any]:
     types = {field.name: field.type for field in fields(TrainConfig)}
+    autos = {field.name for field in fields(TrainConfig) if (spec := option_spec(field.metadata)) and spec.auto}
     if not isinstance(content, dict):
         raise FastViTError(f"{where} holds no `name: value` lines.", "Pass a run's config.yaml.")
     values = {}
@@ -328,6 +347,7 @@ def _checked_values(content: Any, where: str) -> dict[str, Any]:
                 f"{where} sets '{raw_name}', which is no option.",
                 f"{closest(name, types)}See 'fastvit train --help'.",
             )
+        value = AUTO if value == AUTO_WORD and name in autos else value
         values[name] = _checked_type(name, value, types[name], where)
     return values
 

@@ -5,34 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
 from fastvit_cli.models.cost import Cost, network_cost
-from fastvit_cli.models.network import FastViT
+from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig, recipe_of
 from fastvit_cli.training.events import TrainEvent
+from fastvit_cli.training.memory import Memory, estimated_memory
 from fastvit_cli.training.trainer import Trainer
 
 _SHOWN_RATES = 10
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Estimated bytes on the device while training.
-
-    Attributes:
-        weights: the network, its gradients, its moving average and what the optimizer keeps for each weight.
-        activations: what the backward pass needs of one batch, counted on shapes alone.
-    """
-
-    weights: int
-    activations: int
 
 
 @dataclass(frozen=True)
@@ -76,6 +61,7 @@ def dry_run(
     Raises:
         FastViTError: whatever would end the run before its first step.
     """
+    config = find_batch_size(config, data, loaded, on_event)
     trainer = build_trainer(config, data, loaded, on_event)
     network = trainer.updater.network
     started = time.perf_counter()
@@ -97,7 +83,7 @@ def dry_run(
         warmup_updates=trainer.schedule.warmup_steps,
         images_an_update=config.batch_size * config.accumulation,
         rates=_rates(trainer),
-        memory=_memory(config, network),
+        memory=estimated_memory(config, network),
         batch_shape=tuple(batch.images.shape),
         batch_seconds=seconds,
     )
@@ -107,39 +93,3 @@ def _rates(trainer: Trainer) -> tuple[tuple[float, float], ...]:
     last = trainer.steps * trainer.config.epochs - 1
     points = sorted({round(last * number / (_SHOWN_RATES - 1)) for number in range(_SHOWN_RATES)})
     return tuple((point / trainer.steps, trainer.schedule.at(point)) for point in points)
-
-
-def _memory(config: TrainConfig, network: FastViT) -> Memory:
-    every = sum(p.numel() * p.element_size() for p in network.parameters())
-    trained = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
-    copies = every * (2 if config.ema_decay else 1)
-    # AdamW keeps two values for each weight; some optimizers keep one or none.
-    weights = copies + 3 * trained
-    activations = _saved_for_backward(network, config.batch_size, config.img_size, train=not config.freeze_backbone)
-    return Memory(weights, activations // (2 if config.amp else 1))
-
-
-def _saved_for_backward(network: FastViT, batch_size: int, img_size: int, *, train: bool) -> int:
-    """Bytes that autograd keeps between forward and backward, each storage once, the weights not counted."""
-    import copy
-
-    from torch.multiprocessing.reductions import StorageWeakRef
-
-    shapes = copy.deepcopy(network).to("meta").train(train)
-    storages = {StorageWeakRef(p.untyped_storage()).cdata for p in shapes.parameters()}
-    kept: list[Tensor] = []  # alive, so that no storage takes the place of another
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        shapes(torch.empty(batch_size, 3, img_size, img_size, device="meta"))
-    total = 0
-    for tensor in kept:
-        storage = tensor.untyped_storage()
-        key = StorageWeakRef(storage).cdata
-        if key not in storages:
-            storages.add(key)
-            total += storage.nbytes()
-    return total

@@ -41,6 +41,23 @@ class BatchHalved:
 
 
 @dataclass(frozen=True)
+class BatchSizeTried:
+    """`--batch-size auto` is looking for the largest one."""
+
+    batch_size: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class BatchSizeFound:
+    """What `--batch-size auto` means in this run; `of_memory` when a larger one did not fit."""
+
+    batch_size: int
+    accumulation: int
+    of_memory: bool
+
+
+@dataclass(frozen=True)
 class TimeEstimated:
     """Once, as soon as the speed is known: seconds the whole run will take."""
 
@@ -119,6 +136,8 @@ class EpochDone:
 TrainEvent = (
     ImagesListed
     | BatchHalved
+    | BatchSizeTried
+    | BatchSizeFound
     | RunStarted
     | TimeEstimated
     | StepDone

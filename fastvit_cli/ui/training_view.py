@@ -13,6 +13,8 @@ from rich.text import Text
 
 from fastvit_cli.training.events import (
     BatchHalved,
+    BatchSizeFound,
+    BatchSizeTried,
     EpochDone,
     ImagesListed,
     ImageUnreadable,
@@ -59,6 +61,8 @@ class TrainingView:
         handlers: dict[type, Callable[[TrainEvent], None]] = {
             ImagesListed: self._listed,
             BatchHalved: self._halved,
+            BatchSizeTried: self._tried,
+            BatchSizeFound: self._found,
             RunStarted: self._started,
             TimeEstimated: self._estimated,
             StepDone: self._step,
@@ -85,6 +89,18 @@ class TrainingView:
             f"{event.accumulation} times an update.",
             style="yellow",
         )
+
+    def _tried(self, event: TrainEvent) -> None:
+        assert isinstance(event, BatchSizeTried)
+        self._session.note(
+            f"Batch size {event.batch_size:>5} {'fits' if event.fits else 'does not fit'}", style="dim"
+        )
+
+    def _found(self, event: TrainEvent) -> None:
+        assert isinstance(event, BatchSizeFound)
+        why = "the largest that fits" if event.of_memory else "it fits, and a larger one is of no use"
+        times = f", {event.accumulation} times an update" if event.accumulation > 1 else ""
+        self._session.note(f"--batch-size auto: {event.batch_size} images at once{times} ({why}).")
 
     def _started(self, event: TrainEvent) -> None:
         assert isinstance(event, RunStarted)

@@ -9,7 +9,8 @@ from helpers.program import run
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.training.config import TrainConfig, resolve_config
-from fastvit_cli.training.dry_run import DryRun, _saved_for_backward, dry_run
+from fastvit_cli.training.dry_run import DryRun, dry_run
+from fastvit_cli.training.memory import saved_for_backward
 
 
 def _planned(data: Path, **changes: object) -> DryRun:
@@ -51,9 +52,9 @@ def test_memory_of_a_batch_is_what_autograd_keeps() -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         network(torch.randn(4, 3, 64, 64))
     real = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
-    counted = _saved_for_backward(network, 4, 64, train=True)
+    counted = saved_for_backward(network, 4, 64, train=True)
     assert counted == pytest.approx(real, rel=0.05)
-    assert _saved_for_backward(network, 8, 64, train=True) == pytest.approx(2 * counted, rel=0.02)
+    assert saved_for_backward(network, 8, 64, train=True) == pytest.approx(2 * counted, rel=0.02)
 
 
 def test_the_command_shows_it_and_writes_nothing(
