@@ -1,14 +1,15 @@
 """`fastvit train`."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.commands.inputs import announced_data, check_data
 from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
 from fastvit_cli.options import AUTO, ModelConfig, flag_of
-from fastvit_cli.training.config import TrainConfig, read_config_file, resolve_config
+from fastvit_cli.training.config import TrainConfig, option_sources, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
 from fastvit_cli.ui.session import Session
 
@@ -40,14 +41,15 @@ def train(given: dict[str, Any], session: Session) -> int:
     from fastvit_cli.training.metric_logs import metric_logs
     from fastvit_cli.training.stopping import Stop
     from fastvit_cli.training.train import train as run_training
+    from fastvit_cli.ui.dry_run_view import dry_run_view
     from fastvit_cli.ui.training_view import TrainingView, training_result
-    from fastvit_cli.ui.views import dry_run_view
 
     plan = _resumed_plan(given, session) if "resume" in given else _plan(given, session)
     if plan.config.check_data:
         return check_data(plan.data, ("train", "val"), plan.config, session)
     if plan.config.dry_run:
-        planned = dry_run(plan.config, plan.data, plan.loaded)
+        with TrainingView(session) as view:
+            planned = dry_run(plan.config, plan.data, plan.sources, plan.loaded, on_event=view)
         session.finish(planned, dry_run_view(planned))
         return EXIT_DONE
     with metric_logs(plan.config) as logs, TrainingView(session) as view:
@@ -71,6 +73,7 @@ class _Plan:
     data: "DataChoice"
     loaded: "LoadedModel | None" = None
     folder: "RunFolder | None" = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def _plan(given: dict[str, Any], session: Session) -> _Plan:
@@ -99,7 +102,14 @@ def _plan(given: dict[str, Any], session: Session) -> _Plan:
     session.note(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}")
     if recipe.warning:
         session.note(recipe.warning, style="yellow")
-    return _Plan(config, data, loaded)
+    sources = option_sources(
+        ("option", given),
+        (f"file {given.get('config')}", in_file),
+        ("the weights to start from", ("variant",) if loaded is not None else ()),
+        (data.reason, ("data",) if data.name != DEMO else ()),
+        (f"recipe {recipe.name}", recipe_values(recipe.name, config.variant)),
+    )
+    return _Plan(config, data, loaded, sources=sources)
 
 
 def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedModel | None":
@@ -134,7 +144,12 @@ def _resumed_plan(given: dict[str, Any], session: Session) -> _Plan:
     if not folder.has_state:
         session.note("Nothing was saved yet: the run starts from its beginning.", style="yellow")
     loaded = load_checkpoint(folder.last) if folder.has_state else _weights_to_start_from(stored, session)
-    return _Plan(config, announced_data(config.data, None, session), loaded, folder)
+    sources = option_sources(
+        ("option", _CHANGES_TAKEN_UP & given.keys()),
+        (f"file {given.get('config')}", _CHANGES_TAKEN_UP & wanted.keys()),
+        ("the run", stored),
+    )
+    return _Plan(config, announced_data(config.data, None, session), loaded, folder, sources)
 
 
 def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:

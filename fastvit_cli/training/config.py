@@ -1,7 +1,7 @@
 """Options of `fastvit train`, and how recipe, file and command line make one configuration."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -304,6 +304,14 @@ def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig
         return TrainConfig(**wanted)
     values = recipe_values(recipe, wanted.get("variant", TrainConfig.variant))
     return TrainConfig(**{**values, **wanted, "recipe": recipe})
+
+
+def option_sources(*layers: tuple[str, Collection[str]]) -> dict[str, str]:
+    """Where each option of a run has its value from: the first layer, by its name, that sets it, else `default`."""
+    return {
+        item.name: next((source for source, names in layers if item.name in names), "default")
+        for item in fields(TrainConfig)
+    }
 
 
 def recipe_values(name: str, variant: str) -> dict[str, Any]:

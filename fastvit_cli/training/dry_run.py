@@ -1,7 +1,7 @@
 """`--dry-run`: all that a run would be, without training or writing anything."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
 from fastvit_cli.models.cost import Cost, network_cost
+from fastvit_cli.options import AUTO
 from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig, recipe_of
@@ -26,12 +27,14 @@ class DryRun:
 
     Attributes:
         options: the resolved configuration.
+        sources: where each of them has its value from: `option`, `file NAME`, `recipe NAME`, `default` …
         trained_parameters: those that are not frozen.
         rates: (epoch, learning rate) at ten points of the run.
         batch_seconds: reading the first batch, starting the workers included.
     """
 
     options: dict[str, Any]
+    sources: dict[str, str]
     data: str
     variant: str
     device: str
@@ -53,14 +56,20 @@ class DryRun:
 def dry_run(
     config: TrainConfig,
     data: DataChoice,
+    sources: Mapping[str, str],
     loaded: LoadedModel | None = None,
     on_event: Callable[[TrainEvent], None] = lambda _: None,
 ) -> DryRun:
     """Build everything and read one batch.
 
+    Args:
+        sources: of the options, by `option_sources`.
+
     Raises:
         FastViTError: whatever would end the run before its first step.
     """
+    if config.batch_size == AUTO:
+        sources = {**sources, "batch_size": f"{sources['batch_size']}, found"}
     config = find_batch_size(config, data, loaded, on_event)
     trainer = build_trainer(config, data, loaded, on_event)
     network = trainer.updater.network
@@ -70,6 +79,7 @@ def dry_run(
     seconds = time.perf_counter() - started
     return DryRun(
         options=recipe_of(config),
+        sources={name: sources[name] for name in recipe_of(config)},
         data=data.name,
         variant=trainer.info.variant,
         device=describe_device(trainer.device),
