@@ -37,8 +37,8 @@ def dry_run_view(result: DryRun) -> RenderableType:
         ],
         left=0,
     )
-    sources = sorted(set(result.sources.values()), key=list(result.sources.values()).index)
-    return Group(summary, rates, *(_options(source, result) for source in sorted(sources, key=_place)))
+    sources = sorted(dict.fromkeys(result.sources.values()), key=_place)
+    return Group(summary, rates, *(_options(source, result) for source in sources))
 
 
 def _total_batch(result: DryRun) -> str:
@@ -61,4 +61,5 @@ def _options(source: str, result: DryRun) -> Table:
     ]
     half = -(-len(options) // 2)
     rows = [(*left, *right) for left, right in zip_longest(options[:half], options[half:], fillvalue=("", ""))]
-    return data_table((f"{source}", "value", "", ""), rows, left=4)
+    title = {"default": "Defaults", "option": "Typed"}.get(source, source[:1].upper() + source[1:])
+    return data_table(("option", "value", "option", "value"), rows, left=4, title=title)

@@ -98,6 +98,7 @@ class TrainingView:
 
     def _found(self, event: TrainEvent) -> None:
         assert isinstance(event, BatchSizeFound)
+        self._listing_since = None  # all is built again
         why = "the largest that fits" if event.of_memory else "it fits, and a larger one is of no use"
         times = f", {event.accumulation} times an update" if event.accumulation > 1 else ""
         self._session.note(f"--batch-size auto: {event.batch_size} images at once{times} ({why}).")
