@@ -1,6 +1,7 @@
 """Devices: which are there, which was meant, and waiting for them. The only place that knows MPS from CUDA."""
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastvit_cli.errors import FastViTError
@@ -100,6 +101,48 @@ def peak_memory_mb(device: "torch.device") -> float | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def free_memory_mb(device: "torch.device") -> float | None:
+    """Memory in MiB that more could be put into: the device's, or on a CPU what the system could give this process.
+
+    None where the system does not tell.
+    """
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / 2**20
+    if device.type == "mps":
+        return (torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()) / 2**20
+    return _free_system_memory_mb(Path("/proc/meminfo"), Path("/sys/fs/cgroup"))
+
+
+def _free_system_memory_mb(meminfo: Path, cgroup: Path) -> float | None:
+    """What Linux calls available, or what the container has left, where it has less; half of it all on macOS."""
+    try:
+        if not meminfo.is_file():
+            return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**21
+        fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        free = int(fields["MemAvailable"].split()[0]) / 2**10
+        limit, used = (cgroup / "memory.max", cgroup / "memory.current")
+        if limit.is_file() and limit.read_text().strip() != "max":
+            free = min(free, (int(limit.read_text()) - int(used.read_text())) / 2**20)
+    except (AttributeError, KeyError, OSError, ValueError):
+        return None
+    return free
+
+
+def release_memory(device: "torch.device") -> None:
+    """Give back what is held for nothing any more."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def describe_device(device: "torch.device") -> str:

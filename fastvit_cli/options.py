@@ -12,6 +12,7 @@ from fastvit_cli.errors import FastViTError, closest
 PANEL_MODEL = "Model"
 PANEL_DATA = "Data"
 PANEL_OUTPUT = "Output"
+AUTO_WORD, AUTO = "auto", -1  # as it is typed, and as the value that stands for it
 _KEY = "fastvit_option"
 
 
@@ -25,6 +26,7 @@ class OptionSpec:
         metavar: placeholder of the value; None takes the type's.
         choices: the allowed values, shown and checked.
         minimum, maximum: inclusive bounds of a number.
+        auto: a number that may also be typed as auto, to be found out later; its value is then `AUTO`.
         default_text: what `--help` shows instead of the default, for defaults worked out later.
     """
 
@@ -34,6 +36,7 @@ class OptionSpec:
     choices: tuple[str, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
+    auto: bool = False
     default_text: str | None = None
 
 
@@ -71,6 +74,8 @@ def check_values(config: Any) -> None:
 
 
 def _check_value(flag: str, value: Any, spec: OptionSpec) -> None:
+    if spec.auto and value == AUTO:
+        return
     if spec.choices and value not in spec.choices:
         raise FastViTError(
             f"{flag} does not take '{value}'.",

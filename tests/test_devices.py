@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
 import torch
 
 from fastvit_cli.devices import (
+    _free_system_memory_mb,
     available_devices,
     describe_device,
     peak_memory_mb,
@@ -135,3 +137,16 @@ def test_descriptions(monkeypatch: pytest.MonkeyPatch) -> None:
     assert describe_device(CUDA) == "cuda:1 (NVIDIA H100)"
     assert describe_device(CPU) == f"cpu ({torch.get_num_threads()} threads)"
     assert describe_device(MPS) == "mps"
+
+
+def test_free_memory_is_the_systems_or_the_containers(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  8388608 kB\nMemAvailable:    4194304 kB\nHugePages_Total: 0\n")
+    assert _free_system_memory_mb(meminfo, tmp_path) == 4096
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _free_system_memory_mb(meminfo, tmp_path) == 4096
+    (tmp_path / "memory.max").write_text(f"{3 * 2**30}\n")
+    (tmp_path / "memory.current").write_text(f"{2**30}\n")
+    assert _free_system_memory_mb(meminfo, tmp_path) == 2048
+    meminfo.write_text("nothing\n")
+    assert _free_system_memory_mb(meminfo, tmp_path) is None

@@ -2,7 +2,12 @@
 
 from collections.abc import Sequence
 
-BARE_VALUES = {"--ckpt": "latest", "--resume": "latest", "--pretrained": "apple_dist_in1k"}
+BARE_VALUES = {
+    "--ckpt": "latest",
+    "--resume": "latest",
+    "--pretrained": "apple_dist_in1k",
+    "--wandb": "fastvit",
+}
 
 
 def insert_bare_values(argv: Sequence[str]) -> list[str]:

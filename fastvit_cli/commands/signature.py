@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fastvit_cli.options import ComputeConfig, OptionSpec, bounds_text, flag_of, option_spec
+from fastvit_cli.options import AUTO, AUTO_WORD, ComputeConfig, OptionSpec, bounds_text, flag_of, option_spec
 from fastvit_cli.ui.session import Session
 
 PANEL_COMMON = "Common"
@@ -60,7 +60,8 @@ def command_line(command: str, given: dict[str, Any], session: Session) -> list[
         if isinstance(value, bool):
             words.append(flag if value else f"--no-{flag[2:]}")
         else:
-            words += [f"{flag}={single}" for single in (value if isinstance(value, tuple) else (value,))]
+            values = value if isinstance(value, tuple) else (value,)
+            words += [f"{flag}={AUTO_WORD if single == AUTO else single}" for single in values]
     return words + [f"--{key}" for key in _OUTPUT_OPTIONS if getattr(session, key)]
 
 
@@ -83,13 +84,21 @@ def _parameter(item: Field[Any], hint: Any) -> inspect.Parameter:
     info = typer.Option(
         f"{flag}/--no-{flag[2:]}" if value_type is bool else flag,
         help=spec.help + _default_text(item, spec),
+        parser=_number_or_auto if spec.auto else None,
         rich_help_panel=spec.panel if item.name not in _COMMON else PANEL_COMMON,
-        metavar=spec.metavar or "|".join(spec.choices) or _METAVARS.get(value_type),
+        metavar=spec.metavar or "|".join(spec.choices) or ("N|auto" if spec.auto else _METAVARS.get(value_type)),
         show_default=False,  # the parameter's own is None, for "not typed"
     )
     return inspect.Parameter(
         item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[value_type | None, info]
     )
+
+
+def _number_or_auto(text: str) -> int:
+    """Raises:
+    ValueError: neither; Typer says it.
+    """
+    return AUTO if text.strip().lower() == AUTO_WORD else int(text)
 
 
 def _flag(name: str, help: str) -> inspect.Parameter:

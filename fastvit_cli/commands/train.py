@@ -1,29 +1,31 @@
 """`fastvit train`."""
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.commands.inputs import announced_data, check_data
 from fastvit_cli.commands.signature import command_line
 from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
-from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
-from fastvit_cli.options import ModelConfig, flag_of
-from fastvit_cli.training.config import TrainConfig, read_config_file, resolve_config
+from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
+from fastvit_cli.options import AUTO, ModelConfig, flag_of
+from fastvit_cli.training.config import TrainConfig, option_sources, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
 from fastvit_cli.ui.session import Session
 
 if TYPE_CHECKING:
     from fastvit_cli.checkpoints.load import LoadedModel
     from fastvit_cli.data.sources import DataChoice
+    from fastvit_cli.training.events import TrainEvent
     from fastvit_cli.training.run_folder import RunFolder
 
 # Where and how long a run goes on, not what it computes.
 _MAY_CHANGE_ON_RESUME = frozenset(
     (
         *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images", "nproc_per_node"),
-        *("epochs", "save_every", "time_limit", "patience"),
+        *("epochs", "save_every", "time_limit", "patience", "wandb"),
     )
 )
 _CHANGES_TAKEN_UP = _MAY_CHANGE_ON_RESUME - {"resume"}
@@ -49,30 +51,33 @@ def train(given: dict[str, Any], session: Session) -> int:
 def _train(given: dict[str, Any], session: Session, world: World, processes: int) -> int:
     """One process's part of the run."""
     from fastvit_cli.training.dry_run import dry_run
+    from fastvit_cli.training.metric_logs import metric_logs
     from fastvit_cli.training.stopping import Stop
     from fastvit_cli.training.train import train as run_training
+    from fastvit_cli.ui.dry_run_view import dry_run_view
     from fastvit_cli.ui.training_view import TrainingView, training_result
-    from fastvit_cli.ui.views import dry_run_view
 
     with world.main_first():
         plan = _resumed_plan(given, session, processes) if "resume" in given else _plan(given, session, processes)
     if plan.config.check_data:
         return check_data(plan.data, ("train", "val"), plan.config, session)
     if plan.config.dry_run:
-        planned = dry_run(plan.config, plan.data, plan.loaded)
+        with TrainingView(session) as view:
+            planned = dry_run(plan.config, plan.data, plan.sources, plan.loaded, on_event=view)
         session.finish(planned, dry_run_view(planned))
-        return EXIT_DONE
-    with TrainingView(session) as view:
-        listener = view if world.is_main else _ignore
-        result = run_training(plan.config, plan.data, plan.loaded, plan.folder, listener, world)
+        return EXIT_FAILED if planned.teacher_problem else EXIT_DONE
+    with metric_logs(plan.config) as logs, TrainingView(session) as view:
+
+        def on_event(event: "TrainEvent") -> None:
+            if world.is_main:
+                view(event)
+                logs(event)
+
+        result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event, world)
     session.finish(result, training_result(result))
     if result.stopped == Stop.INTERRUPTED:
         return EXIT_INTERRUPTED
     return EXIT_TERMINATED if result.stopped == Stop.TERMINATED else EXIT_DONE
-
-
-def _ignore(_: object) -> None:
-    """What the other processes do with events: the main one shows its own."""
 
 
 def _processes(given: dict[str, Any]) -> int:
@@ -109,6 +114,7 @@ class _Plan:
     data: "DataChoice"
     loaded: "LoadedModel | None" = None
     folder: "RunFolder | None" = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
 def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
@@ -134,13 +140,23 @@ def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     data = announced_data(wanted.get("data"), loaded.info.data if loaded else None, session)
     recipe = recipe_for(data.name)
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
-    if processes > 1:  # the run's config.yaml must mean the same for any number of processes
+    if (
+        processes > 1 and config.batch_size != AUTO
+    ):  # the run's config.yaml must mean the same for any number of processes
         config = replace(config, total_batch_size=config.images_an_update)
     precedence = " What the --config file sets goes before it." if in_file else ""
     session.note(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}")
     if recipe.warning:
         session.note(recipe.warning, style="yellow")
-    return _Plan(config, data, loaded)
+    sources = option_sources(
+        ("option", given),
+        (f"file {given.get('config')}", in_file),
+        ("--nproc-per-node or torchrun", ("world_size",) if processes > 1 else ()),
+        ("the weights to start from", ("variant",) if loaded is not None else ()),
+        (data.reason, ("data",) if data.name != DEMO else ()),
+        (f"recipe {recipe.name}", recipe_values(recipe.name, config.variant)),
+    )
+    return _Plan(config, data, loaded, sources=sources)
 
 
 def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedModel | None":
@@ -178,6 +194,8 @@ def _resumed_plan(given: dict[str, Any], session: Session, processes: int = 1) -
 
     path, stored = _run_to_resume(given["resume"])
     wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
+    if wanted.get("batch_size") == AUTO:
+        del wanted["batch_size"]  # it was found when the run began
     _refuse_changes(stored, wanted)
     config = resolve_config({**stored, **{name: wanted[name] for name in wanted if name in _CHANGES_TAKEN_UP}}, None)
     assert config.world_size == processes
@@ -185,7 +203,12 @@ def _resumed_plan(given: dict[str, Any], session: Session, processes: int = 1) -
     if not folder.has_state:
         session.note("Nothing was saved yet: the run starts from its beginning.", style="yellow")
     loaded = load_checkpoint(folder.last) if folder.has_state else _weights_to_start_from(stored, session)
-    return _Plan(config, announced_data(config.data, None, session), loaded, folder)
+    sources = option_sources(
+        ("option", _CHANGES_TAKEN_UP & given.keys()),
+        (f"file {given.get('config')}", _CHANGES_TAKEN_UP & wanted.keys()),
+        ("the run", stored),
+    )
+    return _Plan(config, announced_data(config.data, None, session), loaded, folder, sources)
 
 
 def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Options of `fastvit train`, and how recipe, file and command line make one configuration."""
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,17 @@ from typing import Any
 from fastvit_cli.data.config import RANDOM, DataConfig
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.variants import get_variant
-from fastvit_cli.options import PANEL_DATA, PANEL_MODEL, PANEL_OUTPUT, ModelConfig, option, output_option
+from fastvit_cli.options import (
+    AUTO,
+    AUTO_WORD,
+    PANEL_DATA,
+    PANEL_MODEL,
+    PANEL_OUTPUT,
+    ModelConfig,
+    option,
+    option_spec,
+    output_option,
+)
 from fastvit_cli.training.recipe_files import RECIPES, read_recipe
 
 PANEL_TRAINING = "Training"
@@ -62,6 +72,13 @@ class TrainConfig(ModelConfig, DataConfig):
         "Show every option, the steps, the learning rates and the estimated memory, read one batch, and stop.",
         panel=PANEL_OUTPUT,
     )
+    wandb: str | None = option(
+        None,
+        "Weights & Biases project to report to; bare --wandb means fastvit.",
+        panel=PANEL_OUTPUT,
+        metavar="PROJECT",
+        default_text="none",
+    )
     save_every: float = option(
         5.0,
         "Minutes between saves of the state within an epoch; 0 saves after every step.",
@@ -96,7 +113,14 @@ class TrainConfig(ModelConfig, DataConfig):
     epochs: int = option(
         100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1, default_text=_RECIPE_DEFAULT
     )
-    batch_size: int = option(64, "Images at once.", panel=PANEL_TRAINING, minimum=2, default_text=_RECIPE_DEFAULT)
+    batch_size: int = option(
+        64,
+        "Images at once; auto tries which is the largest that fits.",
+        panel=PANEL_TRAINING,
+        minimum=2,
+        auto=True,
+        default_text=_RECIPE_DEFAULT,
+    )
     total_batch_size: int | None = option(
         None,
         "Images an update, over all processes; what they do not hold at once is accumulated.",
@@ -268,13 +292,12 @@ class TrainConfig(ModelConfig, DataConfig):
             raise FastViTError("--lr 0 never learns.", "Pass a rate above 0, such as 0.001.")
         if self.min_lr > self.lr:
             raise FastViTError(f"--min-lr {self.min_lr:g} is above --lr {self.lr:g}.", "Pass a smaller --min-lr.")
-        at_once = self.batch_size * self.world_size
-        if self.total_batch_size is not None and self.total_batch_size % at_once:
+        at_once, total = self.batch_size * self.world_size, self.total_batch_size
+        if total is not None and self.batch_size != AUTO and total % at_once:
             processes = f" in {self.world_size} processes" if self.world_size > 1 else ""
             raise FastViTError(
-                f"--total-batch-size {self.total_batch_size} is no multiple of --batch-size "
-                f"{self.batch_size}{processes}.",
-                f"Pass --total-batch-size {-(-self.total_batch_size // at_once) * at_once}.",
+                f"--total-batch-size {total} is no multiple of --batch-size {self.batch_size}{processes}.",
+                f"Pass --total-batch-size {-(-total // at_once) * at_once}.",
             )
         if self.bce_threshold is not None and not self.bce:
             raise FastViTError("--bce-threshold is about --bce, which is off.", "Pass --bce too, or leave it out.")
@@ -283,7 +306,7 @@ class TrainConfig(ModelConfig, DataConfig):
                 f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",
                 "Pass fewer, or more --epochs.",
             )
-        if (self.mixup or self.cutmix) and self.batch_size % 2:
+        if (self.mixup or self.cutmix) and self.batch_size != AUTO and self.batch_size % 2:
             raise FastViTError(
                 f"Mixup and cutmix pair the images of a batch, and --batch-size {self.batch_size} is odd.",
                 f"Pass --batch-size {self.batch_size + 1}, or --mixup 0 --cutmix 0.",
@@ -336,6 +359,14 @@ def _batch_size_that_fits(values: Mapping[str, Any]) -> int:
     return int(total // processes)
 
 
+def option_sources(*layers: tuple[str, Collection[str]]) -> dict[str, str]:
+    """Where each option of a run has its value from: the first layer, by its name, that sets it, else `default`."""
+    return {
+        item.name: next((source for source, names in layers if item.name in names), "default")
+        for item in fields(TrainConfig)
+    }
+
+
 def recipe_values(name: str, variant: str) -> dict[str, Any]:
     """The options that a recipe of the package sets for a variant.
 
@@ -366,6 +397,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 def _checked_values(content: Any, where: str) -> dict[str, Any]:
     types = {field.name: field.type for field in fields(TrainConfig)}
+    autos = {field.name for field in fields(TrainConfig) if (spec := option_spec(field.metadata)) and spec.auto}
     if not isinstance(content, dict):
         raise FastViTError(f"{where} holds no `name: value` lines.", "Pass a run's config.yaml.")
     values = {}
@@ -376,6 +408,7 @@ def _checked_values(content: Any, where: str) -> dict[str, Any]:
                 f"{where} sets '{raw_name}', which is no option.",
                 f"{closest(name, types)}See 'fastvit train --help'.",
             )
+        value = AUTO if value == AUTO_WORD and name in autos else value
         values[name] = _checked_type(name, value, types[name], where)
     return values
 

@@ -1,38 +1,26 @@
 """`--dry-run`: all that a run would be, without training or writing anything."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
-
-import torch
-from torch import Tensor
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.cost import Cost, network_cost
-from fastvit_cli.models.network import FastViT
+from fastvit_cli.options import AUTO
+from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig, recipe_of
 from fastvit_cli.training.events import TrainEvent
+from fastvit_cli.training.memory import Memory, estimated_memory
+from fastvit_cli.training.teacher import open_teacher
 from fastvit_cli.training.trainer import Trainer
 
 _SHOWN_RATES = 10
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Estimated bytes on the device while training.
-
-    Attributes:
-        weights: the network, its gradients, its moving average and what the optimizer keeps for each weight.
-        activations: what the backward pass needs of one batch, counted on shapes alone.
-    """
-
-    weights: int
-    activations: int
 
 
 @dataclass(frozen=True)
@@ -41,12 +29,15 @@ class DryRun:
 
     Attributes:
         options: the resolved configuration.
+        sources: where each of them has its value from: `option`, `file NAME`, `recipe NAME`, `default` …
         trained_parameters: those that are not frozen.
         rates: (epoch, learning rate) at ten points of the run.
         batch_seconds: reading the first batch, starting the workers included.
+        teacher_problem: why the teacher cannot be asked, such as no network here; None when it can, or there is none.
     """
 
     options: dict[str, Any]
+    sources: dict[str, str]
     data: str
     variant: str
     device: str
@@ -63,20 +54,29 @@ class DryRun:
     memory: Memory
     batch_shape: tuple[int, ...]
     batch_seconds: float
+    teacher_problem: str | None
 
 
 def dry_run(
     config: TrainConfig,
     data: DataChoice,
+    sources: Mapping[str, str],
     loaded: LoadedModel | None = None,
     on_event: Callable[[TrainEvent], None] = lambda _: None,
 ) -> DryRun:
     """Build everything and read one batch.
 
+    Args:
+        sources: of the options, by `option_sources`.
+
     Raises:
         FastViTError: whatever would end the run before its first step.
     """
-    trainer = build_trainer(config, data, loaded, on_event)
+    if config.batch_size == AUTO:
+        sources = {**sources, "batch_size": f"{sources['batch_size']}, found"}
+    config = find_batch_size(config, data, loaded, on_event)
+    # A plan is worth reading on a machine that cannot download the teacher.
+    trainer = build_trainer(replace(config, teacher=None), data, loaded, on_event)
     network = trainer.updater.network
     started = time.perf_counter()
     with worker_death_explained(trainer.train_loader.workers):
@@ -84,6 +84,7 @@ def dry_run(
     seconds = time.perf_counter() - started
     return DryRun(
         options=recipe_of(config),
+        sources={name: sources[name] for name in recipe_of(config)},
         data=data.name,
         variant=trainer.info.variant,
         device=describe_device(trainer.device),
@@ -95,51 +96,24 @@ def dry_run(
         steps_per_epoch=trainer.steps,
         updates=trainer.steps * config.epochs,
         warmup_updates=trainer.schedule.warmup_steps,
-        images_an_update=config.batch_size * config.accumulation,
+        images_an_update=config.images_an_update,
         rates=_rates(trainer),
-        memory=_memory(config, network),
+        memory=estimated_memory(config, network),
         batch_shape=tuple(batch.images.shape),
         batch_seconds=seconds,
+        teacher_problem=_teacher_problem(config, trainer) if config.distils else None,
     )
+
+
+def _teacher_problem(config: TrainConfig, trainer: Trainer) -> str | None:
+    try:
+        open_teacher(config, trainer.info, trainer.device)
+    except FastViTError as error:
+        return str(error)
+    return None
 
 
 def _rates(trainer: Trainer) -> tuple[tuple[float, float], ...]:
     last = trainer.steps * trainer.config.epochs - 1
     points = sorted({round(last * number / (_SHOWN_RATES - 1)) for number in range(_SHOWN_RATES)})
     return tuple((point / trainer.steps, trainer.schedule.at(point)) for point in points)
-
-
-def _memory(config: TrainConfig, network: FastViT) -> Memory:
-    every = sum(p.numel() * p.element_size() for p in network.parameters())
-    trained = sum(p.numel() * p.element_size() for p in network.parameters() if p.requires_grad)
-    copies = every * (2 if config.ema_decay else 1)
-    # AdamW keeps two values for each weight; some optimizers keep one or none.
-    weights = copies + 3 * trained
-    activations = _saved_for_backward(network, config.batch_size, config.img_size, train=not config.freeze_backbone)
-    return Memory(weights, activations // (2 if config.amp else 1))
-
-
-def _saved_for_backward(network: FastViT, batch_size: int, img_size: int, *, train: bool) -> int:
-    """Bytes that autograd keeps between forward and backward, each storage once, the weights not counted."""
-    import copy
-
-    from torch.multiprocessing.reductions import StorageWeakRef
-
-    shapes = copy.deepcopy(network).to("meta").train(train)
-    storages = {StorageWeakRef(p.untyped_storage()).cdata for p in shapes.parameters()}
-    kept: list[Tensor] = []  # alive, so that no storage takes the place of another
-
-    def pack(tensor: Tensor) -> Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        shapes(torch.empty(batch_size, 3, img_size, img_size, device="meta"))
-    total = 0
-    for tensor in kept:
-        storage = tensor.untyped_storage()
-        key = StorageWeakRef(storage).cdata
-        if key not in storages:
-            storages.add(key)
-            total += storage.nbytes()
-    return total

@@ -42,6 +42,23 @@ class BatchHalved:
 
 
 @dataclass(frozen=True)
+class BatchSizeTried:
+    """`--batch-size auto` is looking for the largest one."""
+
+    batch_size: int
+    fits: bool
+
+
+@dataclass(frozen=True)
+class BatchSizeFound:
+    """What `--batch-size auto` means in this run; `of_memory` when a larger one did not fit."""
+
+    batch_size: int
+    accumulation: int
+    of_memory: bool
+
+
+@dataclass(frozen=True)
 class TimeEstimated:
     """Once, as soon as the speed is known: seconds the whole run will take."""
 
@@ -57,7 +74,12 @@ class TeacherTimed:
 
 @dataclass(frozen=True)
 class StepDone:
-    """Running means of the epoch; `top1` in percent of the (augmented) training images."""
+    """Running means of the epoch; `top1` in percent of the (augmented) training images.
+
+    Attributes:
+        data_wait: share of the epoch's time so far, 0 to 1, spent waiting for images.
+        memory_mb: peak memory in MiB, of the GPU or of this process; None where the system does not tell.
+    """
 
     epoch: int
     step: int
@@ -66,6 +88,8 @@ class StepDone:
     top1: float
     lr: float
     images_per_second: float
+    data_wait: float
+    memory_mb: float | None
     seconds_left: float
 
 
@@ -97,6 +121,7 @@ class EpochDone:
 
     Attributes:
         data_wait: share of the training time, 0 to 1, spent waiting for images.
+        memory_mb: peak memory so far in MiB, of the GPU or of this process; None where the system does not tell.
         unreadable: images that could not be read, since the run was started or resumed.
     """
 
@@ -111,6 +136,7 @@ class EpochDone:
     images_per_second: float
     seconds: float
     data_wait: float
+    memory_mb: float | None
     unreadable: int
     is_best: bool
 
@@ -118,6 +144,8 @@ class EpochDone:
 TrainEvent = (
     ImagesListed
     | BatchHalved
+    | BatchSizeTried
+    | BatchSizeFound
     | RunStarted
     | TimeEstimated
     | TeacherTimed

@@ -14,6 +14,7 @@ from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
@@ -75,6 +76,7 @@ def train(
     """
     started = time.perf_counter()
     folder = resume
+    config = find_batch_size(config, data, loaded, on_event, world)
     while True:
         trainer = build_trainer(config, data, loaded, on_event, world)
         folder = folder or create_run_folder(config, _bytes_written(trainer), world)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fastvit_cli.data.loader import Batch, ImageLoader
-from fastvit_cli.devices import supports_float64
+from fastvit_cli.devices import peak_memory_mb, supports_float64
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.evaluation.evaluate import evaluate
 from fastvit_cli.models.network import FastViT
@@ -33,7 +33,7 @@ from fastvit_cli.training.update import Rates, Updater
 
 Listener = Callable[[TrainEvent], None]
 MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
-_LATER_COLUMNS = {"data_wait": 0.0, "unreadable": 0}  # runs of earlier versions lack them
+_LATER_COLUMNS = {"data_wait": 0.0, "memory_mb": None, "unreadable": 0}  # runs of earlier versions lack them
 
 
 class Trainer:
@@ -146,16 +146,18 @@ class Trainer:
                 on_event(UpdateSkipped(self.epoch + 1, self.step + 1))
                 self.updater.check_skipped(self.epoch, self.step, self.steps)
             self.step += 1
-            self.time_left.steps_took(self.step - first, time.perf_counter() - started)
-            yield self._step_done(
-                rates.lr, (self.step - first) * self.config.images_an_update / (time.perf_counter() - started)
-            )
+            seconds = time.perf_counter() - started
+            self.time_left.steps_took(self.step - first, seconds)
+            yield self._step_done(rates.lr, self.step - first, seconds)
 
     def _rates(self, step: int) -> Rates:
         decay = None if self.decay_schedule is None else self.decay_schedule.at(step)
         return Rates(self.schedule.at(step), decay)
 
-    def _step_done(self, lr: float, images_per_second: float) -> StepDone:
+    def _step_done(self, lr: float, steps: int, seconds: float) -> StepDone:
+        """Args:
+        steps, seconds: how many were made since the epoch was begun or resumed, and how long they took.
+        """
         loss, top1 = self._means()
         return StepDone(
             epoch=self.epoch + 1,
@@ -164,7 +166,9 @@ class Trainer:
             loss=loss,
             top1=top1,
             lr=lr,
-            images_per_second=images_per_second,
+            images_per_second=steps * self.config.images_an_update / seconds,
+            data_wait=self.train_loader.seconds_waited / seconds,
+            memory_mb=peak_memory_mb(self.device),
             seconds_left=self.time_left.after(self.epoch, self.step),
         )
 
@@ -207,6 +211,7 @@ class Trainer:
             images_per_second=images / trained,
             seconds=seconds,
             data_wait=waited / trained,
+            memory_mb=peak_memory_mb(self.device),
             unreadable=int(self.world.add_up(torch.tensor(self._unreadable))),
             is_best=scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
         )

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import math
+import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -187,5 +188,6 @@ def _escape(text: str) -> str:
 def hide_library_noise() -> None:
     """Keep warnings and log lines of the libraries from the screen; `--verbose` leaves them."""
     warnings.filterwarnings("ignore")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # it sets its logger's level itself when it is imported
     for name in ("torch", "timm", "coremltools", "onnxscript", "onnx_ir", "matplotlib", "PIL", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)

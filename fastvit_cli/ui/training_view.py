@@ -13,6 +13,8 @@ from rich.text import Text
 
 from fastvit_cli.training.events import (
     BatchHalved,
+    BatchSizeFound,
+    BatchSizeTried,
     EpochDone,
     ImagesListed,
     ImageUnreadable,
@@ -29,7 +31,7 @@ from fastvit_cli.training.stopping import Stop
 from fastvit_cli.training.train import TrainResult
 from fastvit_cli.ui.plots import plot_curves
 from fastvit_cli.ui.session import Session
-from fastvit_cli.ui.tables import data_table, duration, facts, next_commands
+from fastvit_cli.ui.tables import data_table, duration, facts, next_commands, size
 
 
 class TrainingView:
@@ -45,6 +47,7 @@ class TrainingView:
         self._wait_was_said = self._listing_was_said = False
         self._listing_since: float | None = None
         self._unreadable_said = 0
+        self._memory_mb: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +62,8 @@ class TrainingView:
         handlers: dict[type, Callable[[TrainEvent], None]] = {
             ImagesListed: self._listed,
             BatchHalved: self._halved,
+            BatchSizeTried: self._tried,
+            BatchSizeFound: self._found,
             RunStarted: self._started,
             TimeEstimated: self._estimated,
             TeacherTimed: self._teacher,
@@ -86,6 +91,19 @@ class TrainingView:
             f"{event.accumulation} times an update.",
             style="yellow",
         )
+
+    def _tried(self, event: TrainEvent) -> None:
+        assert isinstance(event, BatchSizeTried)
+        self._session.note(
+            f"Batch size {event.batch_size:>5} {'fits' if event.fits else 'does not fit'}", style="dim"
+        )
+
+    def _found(self, event: TrainEvent) -> None:
+        assert isinstance(event, BatchSizeFound)
+        self._listing_since = None  # all is built again
+        why = "the largest that fits" if event.of_memory else "it fits, and a larger one is of no use"
+        times = f", {event.accumulation} times an update" if event.accumulation > 1 else ""
+        self._session.note(f"--batch-size auto: {event.batch_size} images at once{times} ({why}).")
 
     def _started(self, event: TrainEvent) -> None:
         assert isinstance(event, RunStarted)
@@ -115,7 +133,7 @@ class TrainingView:
         if self._session.live:
             self._progress = Progress(
                 TextColumn("{task.description}", justify="left"),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=24 if self._session.stderr.width >= _WIDE else 12),
                 TextColumn("{task.fields[text]}"),
                 console=self._session.stderr,
                 transient=True,
@@ -128,7 +146,10 @@ class TrainingView:
 
     def _estimated(self, event: TrainEvent) -> None:
         assert isinstance(event, TimeEstimated)
-        self._session.note(f"At this speed the whole run takes about {duration(event.seconds)}.", style="dim")
+        text = (
+            f"At this speed the whole run takes about {duration(event.seconds)}{_memory(self._memory_mb, ', with ')}."
+        )
+        self._session.note(text, style="dim")
 
     def _teacher(self, event: TrainEvent) -> None:
         assert isinstance(event, TeacherTimed)
@@ -136,16 +157,22 @@ class TrainingView:
 
     def _step(self, event: TrainEvent) -> None:
         assert isinstance(event, StepDone)
+        self._memory_mb = event.memory_mb
         if self._progress is None:
             return
         done = event.epoch - 1 + event.step / event.steps
-        self._progress.update(self._epochs, completed=done, text=f"{duration(event.seconds_left)} left")
+        self._progress.update(
+            self._epochs,
+            completed=done,
+            text=f"{duration(event.seconds_left)} left  lr {event.lr:.2e}{_memory(event.memory_mb)}",
+        )
         self._progress.update(
             self._steps,
             description=f"epoch {event.epoch}",
             total=event.steps,
             completed=event.step,
-            text=f"loss {event.loss:.3f}  top-1 {event.top1:.1f}  {event.images_per_second:.0f} images/s",
+            text=f"loss {event.loss:.3f}  top-1 {event.top1:.1f}  {event.images_per_second:.0f} images/s  "
+            f"wait {100 * event.data_wait:.0f} %",
         )
 
     def _unreadable(self, event: TrainEvent) -> None:
@@ -194,6 +221,7 @@ _HEADER = (
 )
 _LONG_WAIT = 0.2  # of an epoch
 _LONG_LISTING_S = 3.0
+_WIDE = 100  # columns from which there is room for long bars
 _SAID_UNREADABLE = 20
 
 
@@ -204,6 +232,11 @@ def _images(event: RunStarted) -> str:
         return f"{event.batch_size} images"
     total = event.batch_size * event.accumulation * event.processes
     return f"{total} images ({processes}{accumulation}{event.batch_size})"
+
+
+def _memory(mebibytes: float | None, before: str = "  ") -> str:
+    """The most memory that was held; empty where it is not known."""
+    return "" if mebibytes is None else f"{before}{size(round(mebibytes * 2**20))} of memory"
 
 
 def _wait_hint(share: float, workers: int) -> str:
@@ -233,6 +266,7 @@ def training_result(result: TrainResult) -> RenderableType:
         [
             ("best", Text(f"top-1 {result.top1:.2f} %  in epoch {result.best_epoch}", style="bold")),
             ("time", f"{duration(result.seconds)}, {result.images_per_second:.0f} images/s in training"),
+            ("memory", _memory(result.history[-1].memory_mb, "at most ") or "–"),
             ("weights", str(result.best_ckpt)),
             ("curves", str(result.run_dir / CURVES)),
         ],

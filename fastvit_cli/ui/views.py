@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Iterable
-from itertools import zip_longest
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -12,7 +11,6 @@ from fastvit_cli.data.check import CheckedSplit, DataCheck
 from fastvit_cli.evaluation.validate import ValidateResult
 from fastvit_cli.exporters.export import ExportResult
 from fastvit_cli.exporters.reparam import ReparamResult
-from fastvit_cli.training.dry_run import DryRun
 from fastvit_cli.ui.tables import data_table, facts, next_commands, size, verdict
 
 
@@ -34,33 +32,6 @@ def validation_view(result: ValidateResult) -> RenderableType:
     if result.unreadable:
         rows.insert(4, ("left out", Text(f"{len(result.unreadable):,} unreadable images", style="yellow")))
     return facts(rows)
-
-
-def dry_run_view(result: DryRun) -> RenderableType:
-    """What the run would be; then every option in columns."""
-    memory, frozen = result.memory, result.cost.params - result.trained_parameters
-    rates = "  ".join(f"{rate:.2g} @{epoch:.0f}" for epoch, rate in result.rates)
-    network = f"fastvit_{result.variant}, {result.cost.params / 1e6:.2f} M parameters"
-    network += f", {frozen / 1e6:.2f} M of them frozen" if frozen else ""
-    steps = f"{result.updates:,} updates of {result.images_an_update} images, {result.steps_per_epoch:,} an epoch"
-    images = f"{result.train_images:,} to train, {result.val_images:,} to validate, {result.classes} classes"
-    needed = f"about {size(memory.weights + memory.activations)}: {size(memory.weights)} for weights, gradients and "
-    summary = facts(
-        [
-            ("model", f"{network}, {result.cost.multiply_adds / 1e9:.2f} G multiply-adds an image"),
-            ("images", images),
-            ("steps", f"{steps}; the first {result.warmup_updates:,} warm up"),
-            ("learning rate", f"{rates}  (@epoch)"),
-            ("memory", f"{needed}optimizer, {size(memory.activations)} for a batch"),
-            ("first batch", f"{' x '.join(map(str, result.batch_shape))}, read in {result.batch_seconds:.1f} s"),
-            ("device", result.device),
-        ],
-        title="A run with these options; nothing was trained or written",
-    )
-    options = [(name, "–" if value is None else str(value)) for name, value in result.options.items()]
-    half = -(-len(options) // 2)
-    rows = [(*left, *right) for left, right in zip_longest(options[:half], options[half:], fillvalue=("", ""))]
-    return Group(summary, data_table(("option", "value", "option", "value"), rows, left=4))
 
 
 _SHOWN_UNREADABLE = 20

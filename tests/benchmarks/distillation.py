@@ -62,11 +62,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="keep the runs here")
     arguments = parser.parse_args()
     demo = choose_data("demo")
-    assert demo.path is not None
+    assert demo.root is not None
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.output or Path(temporary)
         teacher = arguments.teacher or best_top1(demo, folder / "teacher")[1]
-        data = few_labels(demo.path, Path(temporary) / "tenth")
+        data = few_labels(demo.root, Path(temporary) / "tenth")
         scores: dict[str, list[float]] = {arm: [] for arm in ARMS}
         for seed in range(arguments.seeds):
             for arm, options in ARMS.items():

@@ -47,7 +47,7 @@ def trained(workplace: Path, tiny_data: Path) -> dict[str, Any]:
 
 def test_training_leaves_a_whole_run_folder(trained: dict[str, Any], workplace: Path, tiny_data: Path) -> None:
     run_dir = workplace / trained["run_dir"]
-    assert {path.name for path in run_dir.iterdir()} == {
+    assert {path.name for path in run_dir.iterdir() if "tfevents" not in path.name} == {
         "config.yaml",
         "metrics.csv",
         "curves.png",
@@ -56,6 +56,7 @@ def test_training_leaves_a_whole_run_folder(trained: dict[str, Any], workplace: 
         "last.safetensors",
         "state.pt",
     }
+    assert len(list(run_dir.glob("*tfevents*"))) == 1, "TensorBoard is installed with the tests"
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["data"] == str(tiny_data)
     rows = list(csv.DictReader((run_dir / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]

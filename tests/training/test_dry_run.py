@@ -8,14 +8,15 @@ from helpers.program import run
 
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.models.factory import create_model
-from fastvit_cli.training.config import TrainConfig, resolve_config
-from fastvit_cli.training.dry_run import DryRun, _saved_for_backward, dry_run
+from fastvit_cli.training.config import TrainConfig, option_sources, resolve_config
+from fastvit_cli.training.dry_run import DryRun, dry_run
+from fastvit_cli.training.memory import saved_for_backward
 
 
 def _planned(data: Path, **changes: object) -> DryRun:
     values = {"img_size": 32, "batch_size": 8, "epochs": 4, "workers": 0, **changes}
     config: TrainConfig = resolve_config(values, "demo")
-    return dry_run(config, choose_data(str(data)))
+    return dry_run(config, choose_data(str(data)), option_sources(("option", values)))
 
 
 def test_steps_and_rates(tiny_data: Path) -> None:
@@ -51,9 +52,9 @@ def test_memory_of_a_batch_is_what_autograd_keeps() -> None:
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         network(torch.randn(4, 3, 64, 64))
     real = sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
-    counted = _saved_for_backward(network, 4, 64, train=True)
+    counted = saved_for_backward(network, 4, 64, train=True)
     assert counted == pytest.approx(real, rel=0.05)
-    assert _saved_for_backward(network, 8, 64, train=True) == pytest.approx(2 * counted, rel=0.02)
+    assert saved_for_backward(network, 8, 64, train=True) == pytest.approx(2 * counted, rel=0.02)
 
 
 def test_the_command_shows_it_and_writes_nothing(
@@ -69,6 +70,23 @@ def test_the_command_shows_it_and_writes_nothing(
     assert result["options"]["batch_size"] == 8
     assert result["steps_per_epoch"] == 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_option_has_a_source(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("lr: 0.02\nbatch_size: 4\n")
+    words = ["train", "--dry-run", "--data", tiny_data, "--img-size", 32, "--batch-size", 8, "--workers", 0]
+    result = run(capsys, *words, "--config", "mine.yaml", "--json").result
+    sources = result["sources"]
+    assert sources.keys() == result["options"].keys()
+    assert (sources["batch_size"], result["options"]["batch_size"]) == ("option", 8)
+    assert (sources["lr"], sources["ema_decay"], sources["opt"]) == ("file mine.yaml", "recipe scratch", "default")
+    monkeypatch.setenv("FASTVIT_DATA", str(tiny_data))
+    found = run(capsys, "train", "--dry-run", "--batch-size", "auto", "--img-size", 32, "--workers", 0, "--json")
+    assert found.result["sources"]["data"] == "FASTVIT_DATA"
+    assert found.result["sources"]["batch_size"] == "option, found"
 
 
 def test_it_finds_what_would_end_the_run(tiny_data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ RANDOM = {
     "auto_augment": "rand-m9-mstd0.5-inc1",
     "drop_path": 0.2,
 }
-TIMES = ("images_per_second", "seconds", "data_wait")
+TIMES = ("images_per_second", "seconds", "data_wait", "memory_mb")
 
 
 def _config(output: Path, **changes: object) -> TrainConfig:

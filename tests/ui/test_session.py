@@ -61,7 +61,7 @@ def test_sizes() -> None:
 
 
 def test_curves_are_a_picture_from_the_first_epoch_on(tmp_path: Path) -> None:
-    row = EpochDone(1, 3, 1e-3, 2.0, 20.0, 1.9, 25.0, 70.0, 100.0, 9.0, 0.1, 0, True)
+    row = EpochDone(1, 3, 1e-3, 2.0, 20.0, 1.9, 25.0, 70.0, 100.0, 9.0, 0.1, 800.0, 0, True)
     plot_curves([row], tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size[0] > 1000

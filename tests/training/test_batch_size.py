@@ -1,0 +1,102 @@
+"""`--batch-size auto`: which sizes are tried, what is kept, and what a run makes of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from helpers.program import run
+
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.options import AUTO
+from fastvit_cli.training.batch_size import candidate_sizes, largest_that_fits
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.update import Updater
+
+SHORT = ("--img-size", 32, "--workers", 0, "--epochs", 1)
+
+
+def _config(**changes: object) -> TrainConfig:
+    return TrainConfig(**{"batch_size": AUTO, "mixup": 0.0, "cutmix": 0.0, **changes})
+
+
+@pytest.mark.parametrize(
+    ("limit", "found", "tries"),
+    [
+        (1000, 64, [2, 4, 8, 16, 32, 64]),
+        (40, 32, [2, 4, 8, 16, 32, 64, 48]),
+        (50, 48, [2, 4, 8, 16, 32, 64, 48]),
+        (12, 12, [2, 4, 8, 16, 12]),
+        (1, None, [2]),
+    ],
+)
+def test_doubling_then_backing_off(limit: int, found: int | None, tries: list[int]) -> None:
+    sizes, tried = candidate_sizes(_config(), 10_000, on_gpu=False), []
+
+    def fits(size: int) -> bool:
+        tried.append(size)
+        return size <= limit
+
+    assert (largest_that_fits(sizes, fits), tried) == (found, tries)
+
+
+def test_candidates_part_the_total() -> None:
+    assert candidate_sizes(_config(total_batch_size=1024), 10_000, on_gpu=True)[-2:] == [512, 1024]
+    assert candidate_sizes(_config(total_batch_size=60), 10_000, on_gpu=True)[:4] == [2, 3, 4, 5]
+    mixed = candidate_sizes(_config(total_batch_size=60, mixup=0.2), 10_000, on_gpu=True)
+    assert mixed == [2, 4, 6, 10, 12, 20, 30, 60]
+    with pytest.raises(FastViTError, match="two of them mixed"):
+        candidate_sizes(_config(total_batch_size=15, mixup=0.2), 10_000, on_gpu=True)
+
+
+def test_small_data_keeps_ten_updates_an_epoch() -> None:
+    assert candidate_sizes(_config(), 500, on_gpu=True)[-1] == 48
+    assert candidate_sizes(_config(), 3, on_gpu=True) == [2]
+
+
+def test_a_run_keeps_the_number_found(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """12 images at once are said to be too many: it is 8 then, and the same run as when 8 is typed."""
+    plain = Updater._backward
+
+    def limited(self: Updater, batch: object, *rest: object) -> torch.Tensor:
+        if len(batch.labels) > 8:  # type: ignore[attr-defined]
+            raise torch.OutOfMemoryError("too many")
+        return plain(self, batch, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Updater, "_backward", limited)
+    found, typed = tmp_path / "found", tmp_path / "typed"
+    words = ("train", "--data", tiny_data, *SHORT, "--total-batch-size", 24)
+    outcome = run(capsys, *words, "--batch-size", "auto", "--output", found)
+    assert outcome.code == 0, outcome.err
+    assert "Batch size    12 does not fit" in outcome.err
+    assert "--batch-size auto: 8 images at once, 3 times an update (the largest that fits)." in outcome.err
+    assert yaml.safe_load((found / "config.yaml").read_text())["batch_size"] == 8
+    assert run(capsys, *words, "--batch-size", 8, "--output", typed).code == 0
+    weights = [torch.load(path / "state.pt", weights_only=True)["network"] for path in (found, typed)]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    again = run(capsys, "train", "--resume", found, "--batch-size", "auto")
+    assert again.code == 0
+    assert "does not fit" not in again.err
+
+
+def test_a_file_may_say_auto_and_nothing_may_be_written(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c.yaml").write_text("batch-size: auto\n")
+    words = ["train", "--dry-run", "--data", tiny_data, "--config", tmp_path / "c.yaml", *SHORT]
+    assert run(capsys, *words, "--json").result["options"]["batch_size"] == 2
+    for wrong in ("0", "many"):
+        outcome = run(capsys, "train", "--batch-size", wrong)
+        assert outcome.code == 2
+        assert "--batch-size" in outcome.err
+
+
+def test_memory_that_is_not_there_is_not_tried(
+    tiny_data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastvit_cli.training.batch_size.free_memory_mb", lambda _: 1.0)
+    outcome = run(capsys, "train", "--data", tiny_data, *SHORT, "--batch-size", "auto")
+    assert outcome.code == 1
+    assert "Not even 2 images" in outcome.err

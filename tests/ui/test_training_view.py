@@ -1,0 +1,74 @@
+"""What is watched while a run trains, on a terminal of 80 columns and without one."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from fastvit_cli.training.events import RunStarted, StepDone, TimeEstimated
+from fastvit_cli.ui.session import Session
+from fastvit_cli.ui.training_view import TrainingView
+
+_STARTED = RunStarted(
+    run_dir=Path("run"),
+    variant="t8",
+    parameters=4_000_000,
+    classes=1000,
+    train_images=1_281_167,
+    val_images=50_000,
+    epochs=310,
+    history=(),
+    resumed_step=0,
+    steps_per_epoch=1251,
+    batch_size=128,
+    accumulation=8,
+    processes=1,
+    img_size=256,
+    workers=8,
+    device="cuda:0",
+    notes=(),
+)
+
+
+def _step(memory_mb: float | None) -> StepDone:
+    return StepDone(
+        epoch=310,
+        step=625,
+        steps=1251,
+        loss=2.3456,
+        top1=45.67,
+        lr=1.25e-3,
+        images_per_second=12345.0,
+        data_wait=0.073,
+        memory_mb=memory_mb,
+        seconds_left=7500.0,
+    )
+
+
+def _watched(width: int, memory_mb: float | None = 11444.1, terminal: bool = True) -> str:
+    session, shown = Session("train"), io.StringIO()
+    session.stderr = Console(file=shown, force_terminal=terminal, width=width, color_system=None, highlight=False)
+    with TrainingView(session) as view:
+        view(_STARTED)
+        view(_step(memory_mb))
+        view(TimeEstimated(9000.0))
+    return shown.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_bars_tell_what_limits_a_run(width: int) -> None:
+    shown = _watched(width)
+    for words in ("2 h 05 min left", "lr 1.25e-03", "12.0 GB of memory", "loss 2.346", "top-1 45.7", "wait 7 %"):
+        assert words in shown
+    assert "12345 images/s  wait 7 %" in shown, "not broken off at the edge"
+
+
+def test_without_a_terminal_memory_is_said_once() -> None:
+    shown = _watched(80, terminal=False)
+    assert "about 2 h 30 min, with 12.0 GB of memory." in shown
+    assert "loss" not in shown.replace("train loss", "").replace("val loss", "")
+
+
+def test_a_memory_that_the_system_does_not_tell() -> None:
+    assert "memory" not in _watched(80, memory_mb=None)
