@@ -171,6 +171,7 @@ def measure(side: str, config: TrainConfig, steps: int) -> Measured:
 
 def rounds(subjects: dict[str, tuple[str, TrainConfig]], count: int, steps: int) -> dict[str, list[Measured]]:
     """Every subject once a round, each in a process of its own; every other round in reverse."""
+    console = Console(stderr=True, highlight=False)
     found: dict[str, list[Measured]] = {name: [] for name in subjects}
     for turn in range(count):
         for name, (side, config) in list(subjects.items())[:: -1 if turn % 2 else 1]:
@@ -178,7 +179,9 @@ def rounds(subjects: dict[str, tuple[str, TrainConfig]], count: int, steps: int)
             done = subprocess.run(
                 [*words, "--config", json.dumps(asdict(config))], check=True, stdout=subprocess.PIPE, text=True
             )
-            found[name].append(Measured(**json.loads(done.stdout.splitlines()[-1])))
+            one = Measured(**json.loads(done.stdout.splitlines()[-1]))
+            found[name].append(one)
+            console.print(f"round {turn + 1} of {count}, {name}: {one.images_per_second:.1f} images/s")
     return found
 
 

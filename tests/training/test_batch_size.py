@@ -40,6 +40,11 @@ def test_doubling_then_backing_off(limit: int, found: int | None, tries: list[in
     assert (largest_that_fits(sizes, fits), tried) == (found, tries)
 
 
+def test_the_last_size_is_tried_although_it_is_no_double() -> None:
+    assert largest_that_fits([2, 4, 8, 12], lambda _: True) == 12
+    assert largest_that_fits([2, 4, 8, 12], lambda size: size < 12) == 8
+
+
 def test_candidates_part_the_total() -> None:
     assert candidate_sizes(_config(total_batch_size=1024), 10_000, on_gpu=True)[-2:] == [512, 1024]
     assert candidate_sizes(_config(total_batch_size=60), 10_000, on_gpu=True)[:4] == [2, 3, 4, 5]
