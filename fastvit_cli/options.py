@@ -26,6 +26,7 @@ class OptionSpec:
         choices: the allowed values, shown and checked.
         minimum, maximum: inclusive bounds of a number.
         default_text: what `--help` shows instead of the default, for defaults worked out later.
+        positional: typed without a name, any number of times.
     """
 
     help: str
@@ -35,6 +36,7 @@ class OptionSpec:
     minimum: float | None = None
     maximum: float | None = None
     default_text: str | None = None
+    positional: bool = False
 
 
 def option(default: Any, help: str, **spec: Any) -> Any:
