@@ -13,6 +13,7 @@ from fastvit_cli.bench.config import BenchConfig
 from fastvit_cli.commands.bare_options import insert_bare_values
 from fastvit_cli.commands.bench import bench
 from fastvit_cli.commands.export import export
+from fastvit_cli.commands.predict import predict
 from fastvit_cli.commands.reparam import reparam
 from fastvit_cli.commands.signature import add_command
 from fastvit_cli.commands.train import train
@@ -20,7 +21,7 @@ from fastvit_cli.commands.validate import validate
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
-from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.ui.session import show_error
@@ -41,7 +42,7 @@ class _PlainGroup(TyperGroup):
 app = typer.Typer(
     name="fastvit",
     cls=_PlainGroup,
-    help="Train, validate, fuse, export and time FastViT image models.",
+    help="Train, validate, use, fuse, export and time FastViT image models.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -61,11 +62,12 @@ def _program(
         bool, typer.Option("--version", help="Show the version and stop.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Train, validate, fuse, export and time FastViT image models."""
+    """Train, validate, use, fuse, export and time FastViT image models."""
 
 
 add_command(app, train, TrainConfig, build=dict)  # recipe and files come in once the data is known
 add_command(app, validate, ValidateConfig)
+add_command(app, predict, PredictConfig)
 add_command(app, reparam, ReparamConfig)
 add_command(app, export, ExportConfig)
 add_command(app, bench, BenchConfig)

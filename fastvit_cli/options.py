@@ -28,6 +28,7 @@ class OptionSpec:
         minimum, maximum: inclusive bounds of a number.
         auto: a number that may also be typed as auto, to be found out later; its value is then `AUTO`.
         default_text: what `--help` shows instead of the default, for defaults worked out later.
+        positional: typed without a name, any number of times.
     """
 
     help: str
@@ -38,6 +39,7 @@ class OptionSpec:
     maximum: float | None = None
     auto: bool = False
     default_text: str | None = None
+    positional: bool = False
 
 
 def option(default: Any, help: str, **spec: Any) -> Any:
@@ -137,6 +139,17 @@ class ModelConfig(ComputeConfig):
         metavar="TAG",
     )
     ema: bool = option(True, "Take the averaged (EMA) weights where a file holds both kinds.", panel=PANEL_MODEL)
+
+
+def processes_option(panel: str | None = None) -> Any:
+    """The `--nproc-per-node` of a command."""
+    return option(
+        None,
+        "Processes on this machine, one a GPU. Under torchrun leave it out.",
+        panel=panel,
+        minimum=1,
+        default_text="1",
+    )
 
 
 def output_option(help: str, **spec: Any) -> Any:

@@ -10,6 +10,7 @@ from fastvit_cli.models.preprocessing import Preprocessing
 
 METADATA_KEY = "fastvit"
 METADATA_VERSION = 1
+OTHER_VARIANT = "other"  # an exported file that does not say what network is inside
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ModelInfo:
     """Everything a command needs to use a model without asking its user again.
 
     Attributes:
-        variant: name in the family table.
+        variant: name in the family table, or `OTHER_VARIANT`.
         form: unfused, branches or all (see models.network.Form).
         num_classes: size of the classifier; 0 for a backbone without one.
         class_names: in the order of the logits; None when the file does not say.

@@ -81,6 +81,11 @@ def _parameter(item: Field[Any], hint: Any) -> inspect.Parameter:
     spec = option_spec(item.metadata)
     assert spec is not None
     flag, value_type = flag_of(item.name), _value_type(hint)
+    if spec.positional:
+        words = typer.Argument(help=spec.help, metavar=spec.metavar, show_default=False)
+        return inspect.Parameter(
+            item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[value_type | None, words]
+        )
     info = typer.Option(
         f"{flag}/--no-{flag[2:]}" if value_type is bool else flag,
         help=spec.help + _default_text(item, spec),

@@ -1,33 +1,131 @@
 """`fastvit validate`."""
 
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from fastvit_cli.commands.inputs import announced_data, announced_source, check_data
-from fastvit_cli.errors import EXIT_DONE
+from fastvit_cli.commands.signature import command_line
+from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
+from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, FastViTError
 from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.options import flag_of
 from fastvit_cli.ui.session import Session
+
+if TYPE_CHECKING:
+    from fastvit_cli.checkpoints.select import ModelSource
+    from fastvit_cli.evaluation.validate import Listeners
+    from fastvit_cli.ui.session import Bar
 
 
 def validate(config: ValidateConfig, session: Session) -> int:
-    """Score a model on a folder of images: top-1, top-5 and loss.
+    """Score a model on a folder of images: accuracy, calibration, and where it goes wrong.
 
-    The file says how it wants its images. It may be a checkpoint of any layout, fused or not, or an export.
+    The file says how it wants its images. It may be a checkpoint of any layout, fused or not, or an export. A folder
+    or a quoted glob of models becomes a table. --compare runs a second model on the same images.
 
-    Example: [cyan]fastvit validate --ckpt best.safetensors --data photos[/]
+    Example: [cyan]fastvit validate --ckpt best.safetensors --data photos --report report[/]
     """
+    processes = config.nproc_per_node or find_world().size
+    if processes > 1:
+        _refuse_what_one_process_does(config)
+    if processes > 1 and not is_launched():
+        typed = {item.name: getattr(config, item.name) for item in fields(config)}
+        typed = {item.name: typed[item.name] for item in fields(config) if typed[item.name] != item.default}
+        del typed["nproc_per_node"]
+        return launch(command_line("validate", typed, session), processes)
+    world = find_world()
+    with joined(world, config.device):
+        return _validate(config, session if world.is_main else session.silent(), world)
+
+
+def _refuse_what_one_process_does(config: ValidateConfig) -> None:
+    """Raises:
+    FastViTError: the options ask for more than scores.
+    """
+    from fastvit_cli.evaluation.bulk import models_of
+
+    asked = [flag_of(name) for name in ("compare", "report", "output", "check_data") if getattr(config, name)]
+    if asked or models_of(config.ckpt) is not None:
+        what = asked[0] if asked else "A table of several models"
+        raise FastViTError(f"{what} is the work of one process.", "Leave --nproc-per-node out.")
+
+
+def _validate(config: ValidateConfig, session: Session, world: World) -> int:
+    """One process's part of it."""
     from fastvit_cli.devices import resolve_device
+    from fastvit_cli.evaluation.bulk import models_of
     from fastvit_cli.evaluation.validate import validate as score
     from fastvit_cli.runtimes.open import open_source
-    from fastvit_cli.ui.views import validation_view
+    from fastvit_cli.ui.report import prepare_folder, write_report
+    from fastvit_cli.ui.validation_views import validation_view
 
     if config.check_data and config.data is not None:  # needs no model
         return check_data(announced_data(config.data, None, session), (config.split,), config, session)
-    device = resolve_device(config.device)
-    source = announced_source(config, session, random_allowed=False)
-    runtime = open_source(source, device)
-    data = announced_data(config.data, runtime.info.data, session)
+    device = resolve_device(config.device, world.local_rank)
+    models = models_of(config.ckpt)
+    if models is not None:
+        return _validate_all(config, models, session)
+    if config.output is not None:
+        raise FastViTError("--output is for the table of several models.", "Pass --report for the report of one.")
+    folder = None if config.report is None else prepare_folder(Path(config.report))
+    with world.main_first():  # of several processes one downloads
+        source = announced_source(config, session, random_allowed=False)
+        opened = open_source(source, device)
+    other = None if config.compare is None else open_source(_compared(config.compare, config), device)
+    with world.main_first():
+        data = announced_data(config.data, opened.info.data, session)
     if config.check_data:
         return check_data(data, (config.split,), config, session)
     with session.bar("Validating") as bar:
         published = source.hub.published_top1 if source.hub else None
-        result = score(config, runtime, data, source.name, published, bar.update, session.unreadable)
-    session.finish(result, validation_view(result))
+        found = score(config, opened, data, source.name, published, other, _listeners(session, bar), world)
+    if folder is not None and found.report is not None:
+        write_report(folder, found.result, found.report, session.envelope(found.result))
+        session.note(f"Report: {folder / 'index.html'}")
+    session.finish(found.result, validation_view(found.result))
     return EXIT_DONE
+
+
+def _compared(ckpt: str, config: ValidateConfig) -> "ModelSource":
+    from fastvit_cli.checkpoints.select import select_source
+    from fastvit_cli.options import ModelConfig
+
+    return select_source(ModelConfig(ckpt=ckpt, ema=config.ema), random_allowed=False)
+
+
+def _validate_all(config: ValidateConfig, models: tuple[Path, ...], session: Session) -> int:
+    from fastvit_cli.devices import resolve_device
+    from fastvit_cli.evaluation.bulk import validate_all
+    from fastvit_cli.ui.validation_views import bulk_view, table_format, write_table
+
+    for name, given in (("--report", config.report), ("--compare", config.compare)):
+        if given is not None:
+            raise FastViTError(f"{name} is about one model, and --ckpt names {len(models)}.", "Pass one of them.")
+    if config.output is not None:
+        table_format(Path(config.output))
+    with session.bar("Validating") as bar:
+        result = validate_all(
+            config,
+            models,
+            resolve_device(config.device),
+            lambda name, place, total: bar.describe(f"{Path(name).name} ({place} of {total})"),
+            _listeners(session, bar),
+        )
+    if config.output is not None:
+        write_table(Path(config.output), result, session.envelope(result))
+    session.finish(result, bulk_view(result))
+    return EXIT_FAILED if all(row.error for row in result.rows) else EXIT_DONE
+
+
+def _listeners(session: Session, bar: "Bar") -> "Listeners":
+    from fastvit_cli.evaluation.validate import Listeners
+
+    return Listeners(
+        progress=bar.update,
+        unreadable=session.unreadable,
+        engine=lambda words: session.note(f"Engine: {words}."),
+        smaller_batch=lambda images: session.note(
+            f"The device is out of memory: going on with {images} images at once.", style="yellow"
+        ),
+    )

@@ -32,11 +32,13 @@ _PREFETCHED = 2  # batches that each worker is ahead
 class Batch:
     """images: uint8 (B, 3, H, W) RGB, channels last in memory; labels: int64 (B,).
 
-    `unreadable` are the images missing from it, or replaced in it, that were not named before.
+    `indices` are the places of the images in the split, also of those that training has replaced; `unreadable` are
+    the images missing from it, or replaced in it, that were not named before.
     """
 
     images: Tensor
     labels: Tensor
+    indices: tuple[int, ...]
     unreadable: tuple[Unreadable, ...] = ()
 
 
@@ -171,7 +173,8 @@ class ImageLoader:
             if self._batches.training and len(images) < self._batches.batch_size:
                 raise _none_readable(samples.unreadable)
             if len(images) or new:
-                yield Batch(images.permute(0, 3, 1, 2), torch.tensor(samples.labels, dtype=torch.int64), new)
+                labels = torch.tensor(samples.labels, dtype=torch.int64)
+                yield Batch(images.permute(0, 3, 1, 2), labels, samples.indices, new)
             waiting_since = time.perf_counter()
 
     def _own_copy(self, samples: Samples) -> Tensor:

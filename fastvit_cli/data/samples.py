@@ -41,12 +41,14 @@ class Samples:
         number: of the batch; its images lie in the slot of that number.
         images: uint8 (B, H, W, 3) where there are no slots.
         labels: of the images there are.
+        indices: of the same images, as asked for; training may have put another one in a place.
         unreadable: images that are missing from the batch, or replaced in it.
     """
 
     number: int
     images: Tensor | None
     labels: tuple[int, ...]
+    indices: tuple[int, ...]
     unreadable: tuple[Unreadable, ...]
 
 
@@ -88,6 +90,7 @@ class SampleReader(Dataset[Samples]):
         else:
             pixels = self.slots[index.number % len(self.slots)]
         labels: list[int] = []
+        indices: list[int] = []
         unreadable: list[Unreadable] = []
         # A worker's generators serve nothing else.
         with contextlib.nullcontext() if get_worker_info() else kept_randomness():
@@ -99,8 +102,9 @@ class SampleReader(Dataset[Samples]):
                     decoded, label = readable
                     pixels[len(labels)] = torch.from_numpy(self.transform(decoded))
                     labels.append(label)
+                    indices.append(sample)
         own = None if self.slots is not None else pixels[: len(labels)]
-        return Samples(index.number, own, tuple(labels), tuple(unreadable))
+        return Samples(index.number, own, tuple(labels), tuple(indices), tuple(unreadable))
 
     def _readable(self, sample: int, unreadable: list[Unreadable]) -> tuple[Pixels, int] | None:
         """The decoded image and its label, or those of the image that replaces it; notes what cannot be read."""

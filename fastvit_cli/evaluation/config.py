@@ -1,17 +1,77 @@
-"""Options of `fastvit validate`."""
+"""Options of `fastvit validate` and `fastvit predict`."""
 
 from dataclasses import dataclass
 
 from fastvit_cli.data.config import DataConfig
-from fastvit_cli.options import PANEL_DATA, ModelConfig, option
+from fastvit_cli.options import (
+    PANEL_DATA,
+    PANEL_OUTPUT,
+    ModelConfig,
+    option,
+    output_option,
+    processes_option,
+)
+from fastvit_cli.runtimes.engines import AUTO, ENGINES
+
+TABLE, CSV, JSON_LINES = FORMATS = ("table", "csv", "jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidateConfig(ModelConfig, DataConfig):
-    """See the help texts."""
+class EngineConfig(ModelConfig):
+    """What runs the model, and on how many images at once."""
 
-    split: str = option("val", "Which split of the data: val, train or test.", panel=PANEL_DATA, metavar="NAME")
+    engine: str = option(
+        AUTO,
+        "What computes the model; auto takes the fastest that is right, torch a checkpoint as it is in the file.",
+        choices=ENGINES,
+    )
+    batch_size: int = option(64, "Images a batch.", minimum=1)
     img_size: int | None = option(
         None, "Input side in pixels.", panel=PANEL_DATA, minimum=32, default_text="what the model was trained for"
     )
-    batch_size: int = option(64, "Images a batch.", minimum=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateConfig(EngineConfig, DataConfig):
+    """See the help texts."""
+
+    compare: str | None = option(
+        None,
+        "Another model to run on the same images: agreement, McNemar's test, the images that flip.",
+        panel="Model",
+        metavar="FILE",
+    )
+    split: str = option("val", "Which split of the data: val, train or test.", panel=PANEL_DATA, metavar="NAME")
+    real_labels: str | None = option(
+        None, "ImageNet-ReaL's real.json: accuracy against all right labels too.", panel=PANEL_DATA, metavar="FILE"
+    )
+    valid_labels: str | None = option(
+        None,
+        "Text file of the classes the model may choose from, one index or name a line.",
+        panel=PANEL_DATA,
+        metavar="FILE",
+    )
+    report: str | None = option(
+        None,
+        "Folder for a report: index.html, results.json, predictions.csv and pictures.",
+        panel=PANEL_OUTPUT,
+        metavar="FOLDER",
+    )
+    output: str | None = output_option("File for the table of several models: .csv, .json or .md.")
+    nproc_per_node: int | None = processes_option()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig(EngineConfig):
+    """See the help texts."""
+
+    images: tuple[str, ...] = option(
+        (), "Images, folders of images, or quoted globs.", metavar="IMAGE", positional=True
+    )
+    top_k: int = option(5, "Classes an image, the most probable first.", minimum=1)
+    format: str = option(
+        TABLE,
+        "How to print; jsonl is one JSON object a line.",
+        choices=FORMATS,
+        panel=PANEL_OUTPUT,
+    )

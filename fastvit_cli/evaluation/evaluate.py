@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastvit_cli.data.loader import ImageLoader
+import torch
+from torch import Tensor
+
+from fastvit_cli.data.loader import Batch, ImageLoader
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.distributed import ALONE, World
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.evaluation.metrics import ScoreCounter, Scores
 from fastvit_cli.runtimes.base import Runtime
 
@@ -32,18 +35,24 @@ def evaluate(
     loader: ImageLoader,
     on_progress: Callable[[int, int], None] | None = None,
     on_unreadable: Callable[[Unreadable], None] | None = None,
+    on_batch: Callable[[Batch, Tensor], None] | None = None,
+    on_smaller_batch: Callable[[int], None] | None = None,
     world: World = ALONE,
 ) -> Evaluation:
-    """Run every image of the loader through the runtime.
+    """Run every image of the loader through the runtime; a batch that the device has no memory for in halves.
 
     Args:
         on_progress: called with (images done, images in all) after each batch; of several processes, an estimate.
         on_unreadable: called for an image that cannot be read, once.
+        on_batch: called with each batch and its logits (B, classes).
+        on_smaller_batch: called with the images at once that are tried from now on.
         world: the processes that share the images, each with its own loader; the scores are those of all.
 
     Raises:
         FastViTError: no image, or too few of them, can be read.
+        WorkFailedError: there is no memory for a single image.
     """
+    forward = InMemory(runtime, on_smaller_batch)
     counter = ScoreCounter()
     total = len(loader.images)
     started = time.perf_counter()
@@ -53,7 +62,10 @@ def evaluate(
             if on_unreadable is not None:
                 on_unreadable(bad)
         if len(batch.labels):
-            counter.add(runtime.logits(batch.images), batch.labels)
+            logits = forward(batch.images)
+            counter.add(logits, batch.labels)
+            if on_batch is not None:
+                on_batch(batch, logits)
         done += len(batch.labels)
         if on_progress is not None:
             on_progress(min(done * world.size, total), total)
@@ -67,3 +79,27 @@ def evaluate(
         data_wait=loader.seconds_waited / seconds,
         unreadable=tuple(Unreadable(name, reason) for name, reason in loader.unreadable.items()),
     )
+
+
+class InMemory:
+    """Logits in as many parts as the device has memory for, found by halving."""
+
+    def __init__(self, runtime: Runtime, on_smaller_batch: Callable[[int], None] | None = None) -> None:
+        self._runtime = runtime
+        self._on_smaller_batch = on_smaller_batch
+        self._at_once: int | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        while True:
+            parts = images.split(self._at_once or len(images))
+            try:
+                return torch.cat([self._runtime.logits(part) for part in parts])
+            except torch.OutOfMemoryError as error:
+                tried = min(self._at_once or len(images), len(images))
+                if tried == 1:
+                    raise WorkFailedError(
+                        "The device has no memory for a single image.", "Pass --device cpu, or a smaller --img-size."
+                    ) from error
+                self._at_once = tried // 2
+                if self._on_smaller_batch is not None:
+                    self._on_smaller_batch(self._at_once)

@@ -2,15 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from torch import Tensor
+
+from fastvit_cli.data.images import Images
+from fastvit_cli.data.loader import Batch, ImageLoader, resolve_workers, worker_death_explained
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images, with_model_classes
 from fastvit_cli.data.transforms import evaluation_transform
+from fastvit_cli.distributed import ALONE, World
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.evaluation.calibration import (
+    CalibrationCounter,
+    ReliabilityBin,
+    expected_calibration_error,
+    wilson_interval,
+)
+from fastvit_cli.evaluation.class_metrics import ClassCounter, ClassScore, Confused, mean_f1
+from fastvit_cli.evaluation.comparison import ComparedModels, PairCounter
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.evaluation.evaluate import evaluate
+from fastvit_cli.evaluation.label_files import RealLabels, RealScores, read_valid_labels
+from fastvit_cli.evaluation.predictions import Mistake, Prediction, PredictionList
+from fastvit_cli.evaluation.subset import SubsetRuntime, images_of
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import Runtime
+from fastvit_cli.runtimes.engines import with_engine
 
 
 @dataclass(frozen=True)
@@ -19,7 +37,15 @@ class ValidateResult:
 
     Attributes:
         model: file or published name.
+        fused: whether the file is; what ran may be more so, as `engine_reason` says.
+        engine: what computed it.
+        engine_reason: why, and whether that is the file's own form.
         device: where it really ran.
+        top1_low, top1_high: 95 % interval of top1.
+        mean_f1: over the classes that have images.
+        calibration_error: expected, over the 15 bins of `reliability`.
+        real: against ImageNet-ReaL's labels; None without them.
+        comparison: with another model; None without one.
         data_wait: share of the time, 0 to 1, spent waiting for images.
         unreadable: images left out of the scores.
         published_top1: ImageNet-1k top-1 that was published for these weights; None for others.
@@ -29,6 +55,7 @@ class ValidateResult:
     variant: str
     fused: bool
     engine: str
+    engine_reason: str
     device: str
     data: str
     split: str
@@ -36,59 +63,144 @@ class ValidateResult:
     preprocessing: Preprocessing
     num_images: int
     top1: float
+    top1_low: float
+    top1_high: float
     top5: float
     loss: float
+    mean_f1: float
+    calibration_error: float
+    real: RealScores | None
+    comparison: ComparedModels | None
     images_per_second: float
     data_wait: float
     unreadable: tuple[Unreadable, ...]
     published_top1: float | None
+    classes: tuple[ClassScore, ...]
+    most_confused: tuple[Confused, ...]
+    reliability: tuple[ReliabilityBin, ...]
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """What a report shows beyond the result.
+
+    Attributes:
+        confusion: int64 (classes, classes), label by prediction; None above 2,000 classes.
+        mistakes: the most confident ones.
+    """
+
+    confusion: Tensor | None
+    predictions: tuple[Prediction, ...]
+    mistakes: tuple[Mistake, ...]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The result, and with `--report` what belongs to its pictures."""
+
+    result: ValidateResult
+    report: ReportData | None
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told what happens meanwhile.
+
+    Attributes:
+        progress: called with (class folders listed, their number), then with (images done, images in all).
+        unreadable: called for an image that cannot be read, once.
+        engine: called with what was chosen, before the first image.
+        smaller_batch: called when the device is out of memory, with the images at once from now on.
+    """
+
+    progress: Callable[[int, int], None] | None = None
+    unreadable: Callable[[Unreadable], None] | None = None
+    engine: Callable[[str], None] | None = None
+    smaller_batch: Callable[[int], None] | None = None
 
 
 def validate(
     config: ValidateConfig,
-    runtime: Runtime,
+    opened: Runtime,
     data: DataChoice,
     model: str,
-    published_top1: float | None,
-    on_progress: Callable[[int, int], None] | None = None,
-    on_unreadable: Callable[[Unreadable], None] | None = None,
-) -> ValidateResult:
+    published_top1: float | None = None,
+    other: Runtime | None = None,
+    listeners: Listeners | None = None,
+    world: World = ALONE,
+) -> Validation:
     """Score every image of the split, preprocessed as the model's file says.
 
     Args:
-        on_progress: called with (class folders listed, their number), then with (images done, images in all).
-        on_unreadable: called for an image that cannot be read, once.
+        world: the processes that share the images, whose group is joined; the result is that of all.
+        opened: the model as its file has it; `config.engine` may put it on another engine.
+        other: the model of `config.compare`.
 
     Raises:
-        FastViTError: no such split, classes the model does not know, too many unreadable images.
-        WorkFailedError: a process that reads images was killed.
+        FastViTError: no such split, classes the model does not know, too many unreadable images, a bad file of
+            labels, models of other classes, or an engine that cannot run the model.
+        WorkFailedError: a process that reads images was killed, or the device has no memory for one image.
     """
-    info = runtime.info
-    images = with_model_classes(
-        open_images(data, config.split, config.class_map, on_progress),
-        info.num_classes,
-        info.class_names,
-        mapped=config.class_map is not None,
-    )
+    tell = listeners or Listeners()
+    info = opened.info
+    images = _labelled_images(config, opened, data, tell)
     preprocessing = info.preprocessing.at_size(config.img_size)
+    allowed = None
+    if config.valid_labels is not None:
+        allowed = read_valid_labels(Path(config.valid_labels).expanduser(), info.num_classes, info.class_names)
+        images = images_of(images, allowed, config.valid_labels)
+    classes_left = info.num_classes if allowed is None else len(allowed)
+    real = None if config.real_labels is None else RealLabels(Path(config.real_labels).expanduser(), classes_left)
+    if other is not None:
+        _check_same_classes(opened, other)
+    chosen = with_engine(opened, config.engine, preprocessing.img_size, len(images))
+    if tell.engine is not None:
+        tell.engine(f"{chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason})")
+    runtime, second = chosen.runtime, None
+    if other is not None:
+        second = with_engine(other, config.engine, preprocessing.img_size, len(images)).runtime
+    if allowed is not None:
+        runtime = SubsetRuntime(runtime, allowed)
+        second = None if second is None else SubsetRuntime(second, allowed)
     loader = ImageLoader(
         images,
         evaluation_transform(preprocessing, config.transforms),
         preprocessing.img_size,
         config.batch_size,
-        resolve_workers(config.workers),
+        resolve_workers(config.workers, world.local_size),
         training=False,
         max_bad_images=config.max_bad_images,
         exif=config.exif,
+        rank=world.rank,
+        world_size=world.size,
     )
+    names = images.class_names
+    classes, calibration = ClassCounter(len(names)), CalibrationCounter()
+    pair = None if second is None else PairCounter(runtime, second, names)
+    listed = PredictionList(images) if config.report is not None else None
+
+    def count(batch: Batch, logits: Tensor) -> None:
+        classes.add(logits, batch.labels)
+        calibration.add(logits, batch.labels)
+        if real is not None:
+            real.add(logits, [images.name(index) for index in batch.indices])
+        if pair is not None:
+            pair.add(batch.images, logits, batch.labels, lambda place: images.name(batch.indices[place]))
+        if listed is not None:
+            listed.add(logits, batch.labels, batch.indices)
+
     with worker_death_explained(loader.workers):
-        evaluation = evaluate(runtime, loader, on_progress, on_unreadable)
-    scores = evaluation.scores
-    return ValidateResult(
+        evaluation = evaluate(runtime, loader, tell.progress, tell.unreadable, count, tell.smaller_batch, world)
+    for counter in (classes, calibration, *(() if real is None else (real,))):
+        counter.add_up(world)
+    scores, rows, bins = evaluation.scores, classes.scores(names), calibration.bins
+    low, high = wilson_interval(round(scores.top1 * scores.num_images / 100.0), scores.num_images)
+    result = ValidateResult(
         model=model,
         variant=info.variant,
         fused=info.fused,
         engine=runtime.engine,
+        engine_reason=chosen.reason,
         device=runtime.device_name,
         data=data.name,
         split=config.split,
@@ -96,10 +208,48 @@ def validate(
         preprocessing=preprocessing,
         num_images=scores.num_images,
         top1=scores.top1,
+        top1_low=low,
+        top1_high=high,
         top5=scores.top5,
         loss=scores.loss,
+        mean_f1=mean_f1(rows),
+        calibration_error=expected_calibration_error(bins),
+        real=None if real is None else real.scores,
+        comparison=None if pair is None else pair.result(str(config.compare)),
         images_per_second=evaluation.images_per_second,
         data_wait=evaluation.data_wait,
         unreadable=evaluation.unreadable,
         published_top1=published_top1,
+        classes=rows,
+        most_confused=classes.most_confused(names),
+        reliability=bins,
     )
+    if listed is None:
+        return Validation(result, None)
+    return Validation(result, ReportData(classes.confusion, tuple(listed.predictions), listed.gallery()))
+
+
+def _labelled_images(config: ValidateConfig, opened: Runtime, data: DataChoice, tell: Listeners) -> Images:
+    info = opened.info
+    return with_model_classes(
+        open_images(data, config.split, config.class_map, tell.progress),
+        info.num_classes,
+        info.class_names,
+        mapped=config.class_map is not None,
+    )
+
+
+def _check_same_classes(first: Runtime, other: Runtime) -> None:
+    names, other_names = first.info.class_names, other.info.class_names
+    if first.info.num_classes != other.info.num_classes:
+        raise FastViTError(
+            f"One model has {first.info.num_classes} classes, the one to compare {other.info.num_classes}.",
+            "Pass --compare with a model of the same classes.",
+        )
+    if names is not None and other_names is not None and names != other_names:
+        place = next(place for place, pair in enumerate(zip(names, other_names, strict=True)) if pair[0] != pair[1])
+        raise FastViTError(
+            f"The models name their classes differently: class {place} is '{names[place]}' to one, "
+            f"'{other_names[place]}' to the other.",
+            "Pass --compare with a model of the same classes in the same order.",
+        )

@@ -35,28 +35,64 @@ def compare(reference: Runtime, other: Runtime, batches: Iterable[Tensor]) -> Co
     Raises:
         FastViTError: no images, or models with a different number of classes.
     """
-    expected_parts, found_parts = [], []
+    counter = ComparisonCounter()
     for images in batches:
         expected, found = reference.logits(images), other.logits(images)
-        if expected.shape != found.shape:
-            raise FastViTError(
-                f"{reference.engine} gives {expected.shape[-1]} values per image, {other.engine} {found.shape[-1]}.",
-                "Compare models with the same classes.",
-            )
-        expected_parts.append(expected)
-        found_parts.append(found)
-    if not expected_parts:
-        raise FastViTError("There are no images to compare on.", "Pass --data with at least one image.")
-    return compare_logits(torch.cat(expected_parts), torch.cat(found_parts))
+        check_same_outputs(reference, expected, other, found)
+        counter.add(expected, found)
+    return counter.comparison
+
+
+def check_same_outputs(reference: Runtime, expected: Tensor, other: Runtime, found: Tensor) -> None:
+    """Raises:
+    FastViTError: the two gave a different number of values per image.
+    """
+    if expected.shape != found.shape:
+        raise FastViTError(
+            f"{reference.engine} gives {expected.shape[-1]} values per image, {other.engine} {found.shape[-1]}.",
+            "Compare models with the same classes.",
+        )
 
 
 def compare_logits(expected: Tensor, found: Tensor) -> Comparison:
     """Compare two sets of logits, (B, classes) each."""
-    difference = (expected.double() - found.double()).abs()
-    return Comparison(
-        num_images=len(expected),
-        max_abs_error=difference.max().item(),  # a NaN anywhere comes out as NaN
-        mean_abs_error=difference.mean().item(),
-        max_abs_logit=expected.abs().max().item(),
-        top1_agreement=(expected.argmax(1) == found.argmax(1)).double().mean().item(),
-    )
+    counter = ComparisonCounter()
+    counter.add(expected, found)
+    return counter.comparison
+
+
+class ComparisonCounter:
+    """Adds up batches of logits, in memory that does not grow with them."""
+
+    def __init__(self) -> None:
+        self._images = self._values = self._agreed = 0
+        self._largest = torch.zeros((), dtype=torch.float64)
+        self._largest_logit = torch.zeros(())
+        self._sum = 0.0
+
+    def add(self, expected: Tensor, found: Tensor) -> None:
+        """Count one batch, (B, classes) each."""
+        difference = (expected.double() - found.double()).abs()
+        self._largest = torch.maximum(self._largest, difference.max())  # a NaN anywhere stays one
+        self._largest_logit = torch.maximum(self._largest_logit, expected.abs().max())
+        self._sum += difference.sum().item()
+        self._values += difference.numel()
+        self._agreed += int((expected.argmax(1) == found.argmax(1)).sum())
+        self._images += len(expected)
+
+    @property
+    def comparison(self) -> Comparison:
+        """So far.
+
+        Raises:
+            FastViTError: no images.
+        """
+        if not self._images:
+            raise FastViTError("There are no images to compare on.", "Pass --data with at least one image.")
+        return Comparison(
+            num_images=self._images,
+            max_abs_error=self._largest.item(),
+            mean_abs_error=self._sum / self._values,
+            max_abs_logit=self._largest_logit.item(),
+            top1_agreement=self._agreed / self._images,
+        )

@@ -6,7 +6,7 @@ nothing about speed.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelInfo
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.exported import check_size, read_info, require_file, unreadable
 from fastvit_cli.runtimes.mil_operations import OPERATIONS, constant
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
+_KEEPS_THE_ORDER = ("cast", "reshape", "squeeze")
+
 
 @dataclass(frozen=True)
-class _Instruction:
+class Instruction:
     """One operation, ready to run: constants converted, other inputs by name."""
 
     function: Callable[..., Tensor | tuple[Tensor, ...]]
@@ -32,7 +35,10 @@ class _Instruction:
 
 
 class CoreMLEvaluator:
-    """A Core ML package that `fastvit export` wrote. See `runtimes.base.Runtime`.
+    """A Core ML image classifier, or any package that `fastvit export` wrote. See `runtimes.base.Runtime`.
+
+    Weights that coremltools has palettised, quantised or pruned are expanded, as Core ML does when it loads them. A
+    package of another program is taken for a classifier of raw RGB images, preprocessed as the published models are.
 
     Attributes:
         labels: class names of a classifier, in the order of the logits; None without.
@@ -40,8 +46,8 @@ class CoreMLEvaluator:
         description: the model description of the specification: inputs, outputs, metadata.
 
     Raises:
-        FastViTError: no such package, not an ML program, without our metadata, or with an operation that
-            our exports do not have.
+        FastViTError: no such package, not an ML program, without our metadata and no image classifier, or with
+            an operation that is not known here.
     """
 
     engine = "coreml-emulated"
@@ -53,19 +59,22 @@ class CoreMLEvaluator:
             spec, program = _read(path)
         self.device = torch.device("cpu")
         self.description: Any = spec.description
-        self.info: ModelInfo = read_info(path, dict(spec.description.metadata.userDefined))
         (function,) = program.functions.values()
         operations = [operation for operation in function.operations if operation.op_type != "const"]
-        self.num_operations = len(operations)
         classify = next((operation for operation in operations if operation.op_type == "classify"), None)
-        self.labels: tuple[str, ...] | None = None
+        self.labels: tuple[str, ...] | None = None if classify is None else tuple(map(str, classify.classes.val))
+        properties = dict(spec.description.metadata.userDefined)
+        foreign = METADATA_KEY not in properties
+        self.info: ModelInfo = (
+            _info_of_classifier(path, spec.description, self.labels) if foreign else read_info(path, properties)
+        )
         if classify is None:
             (output,) = function.outputs
             self._logits = output.name
         else:
-            self.labels = tuple(map(str, classify.classes.val))
             self._logits = _logits_before(classify.probabilities)
-        self._instructions = [_prepare(operation) for operation in operations if operation is not classify]
+        self._instructions = prepare([operation for operation in operations if operation is not classify])
+        self.num_operations = len(self._instructions) + (classify is not None)
         (self._input,) = function.inputs
 
     def weights(self) -> list[Tensor]:
@@ -85,14 +94,45 @@ class CoreMLEvaluator:
     @torch.inference_mode()
     def _run(self, image: Tensor) -> Tensor:
         """Pixels (1, 3, H, W), 0 to 255, to logits (1, classes)."""
-        values: dict[str, Tensor] = {self._input: image}
-        for step in self._instructions:
-            inputs = {key: values[name] for key, name in step.inputs.items()}
-            result = step.function(**step.constants, **inputs)
-            results = result if isinstance(result, tuple) else (result,)
-            for (name, is_half), value in zip(step.outputs, results, strict=True):
-                values[name] = value.half().float() if is_half else value
-        return values[self._logits]
+        return execute(self._instructions, {self._input: image})[self._logits].reshape(1, -1)
+
+
+def prepare(operations: Iterable[Any]) -> list[Instruction]:
+    """Operations of a program, as coremltools reads them, ready to run; compressed constants are expanded.
+
+    Raises:
+        FastViTError: an operation, or a way of using it, that is not known here; names it.
+    """
+    expanded = _Expanded()
+    return [_prepare(operation, expanded) for operation in operations if not _compresses(operation)]
+
+
+def execute(instructions: Sequence[Instruction], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every value of the program by name. Each is rounded to the type that the program declares for it."""
+    values = dict(inputs)
+    for step in instructions:
+        given = {key: values[name] for key, name in step.inputs.items()}
+        result = step.function(**step.constants, **given)
+        results = result if isinstance(result, tuple) else (result,)
+        for (name, is_half), value in zip(step.outputs, results, strict=True):
+            values[name] = value.half().float() if is_half else value
+    return values
+
+
+class _Expanded(dict[str, object]):
+    """Constants by name that are stored compressed, expanded when the first operation asks for them."""
+
+    def of(self, var: Any) -> object | None:
+        """The constant that a compressing operation stands for; None for what an image's way leads through."""
+        if not _compresses(var.op):
+            return None
+        if var.name not in self:
+            self[var.name] = constant(var.op.materialized_val_inference())
+        return self[var.name]
+
+
+def _compresses(operation: Any) -> bool:
+    return operation is not None and operation.op_type.startswith("constexpr_")
 
 
 def _read(path: Path) -> tuple[Any, Any]:
@@ -119,22 +159,43 @@ def _to_pixels(images: Tensor, info: ModelInfo) -> Tensor:
     return ((images * std + mean) * 255.0).round().clamp(0.0, 255.0)
 
 
+def _info_of_classifier(path: Path, description: Any, labels: tuple[str, ...] | None) -> ModelInfo:
+    """What a package of another program says of itself.
+
+    Raises:
+        FastViTError: it is no classifier of one square RGB image.
+    """
+    ports = list(description.input)
+    image = ports[0].type.imageType if len(ports) == 1 else None
+    if labels is None or image is None or image.colorSpace != image.RGB or image.width != image.height:
+        raise FastViTError(
+            f"'{path}' does not say which model it is, and is no Core ML classifier of one square RGB image.",
+            "Write it with `fastvit export`, which puts classes and preprocessing inside.",
+        )
+    # The program normalises by itself: to it, pixels of 0 to 255 are as they should be.
+    preprocessing = Preprocessing(img_size=image.width, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return ModelInfo(OTHER_VARIANT, "all", len(labels), preprocessing, class_names=labels)
+
+
 def _logits_before(probabilities: Any) -> str:
     """Name of what the classifier's softmax over the classes is taken of."""
     operation = probabilities.op
-    while operation is not None and operation.op_type == "cast":
+    while operation is not None and operation.op_type in _KEEPS_THE_ORDER:
         operation = operation.x.op
-    if operation is None or operation.op_type != "softmax" or int(operation.axis.val) not in (1, -1):
-        raise FastViTError("The Core ML classifier does not end in a softmax.", "Export the model again.")
+    if operation is None or operation.op_type != "softmax" or operation.x.shape[int(operation.axis.val)] == 1:
+        raise FastViTError(
+            "The Core ML classifier does not end in a softmax over its classes.", "Export the model again."
+        )
     return str(operation.x.name)
 
 
-def _prepare(operation: Any) -> _Instruction:
+def _prepare(operation: Any, expanded: _Expanded) -> Instruction:
     from coremltools.converters.mil.mil import types
 
     function = OPERATIONS.get(operation.op_type)
     given = {key: var for key, var in operation.inputs.items() if var is not None and key != "name"}
     constants = {key: constant(var.val) for key, var in given.items() if var.val is not None}
+    constants |= {key: value for key, var in given.items() if (value := expanded.of(var)) is not None}
     inputs = {key: str(var.name) for key, var in given.items() if key not in constants}
     try:
         if function is None:
@@ -147,4 +208,4 @@ def _prepare(operation: Any) -> _Instruction:
             "Export the model with `fastvit export --format coreml`.",
         ) from error
     outputs = tuple((str(var.name), var.dtype is types.fp16) for var in operation.outputs)
-    return _Instruction(function, constants, inputs, outputs)
+    return Instruction(function, constants, inputs, outputs)

@@ -150,4 +150,6 @@ def _two_updates(updater: Updater, size: int) -> None:
     images = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, info.num_classes, (size,), generator=generator)
     for number in range(2):
-        updater.update([Batch(images, labels)], Rates(1e-6, None), epoch=0, step=number, updates_before=number)
+        updater.update(
+            [Batch(images, labels, indices=())], Rates(1e-6, None), epoch=0, step=number, updates_before=number
+        )

@@ -19,6 +19,7 @@ from fastvit_cli.options import (
     option,
     option_spec,
     output_option,
+    processes_option,
 )
 from fastvit_cli.training.recipe_files import RECIPES, read_recipe
 
@@ -128,13 +129,7 @@ class TrainConfig(ModelConfig, DataConfig):
         minimum=2,
         default_text="--batch-size times the processes",
     )
-    nproc_per_node: int | None = option(
-        None,
-        "Processes on this machine, one a GPU. Under torchrun leave it out.",
-        panel=PANEL_DISTRIBUTED,
-        minimum=1,
-        default_text="1",
-    )
+    nproc_per_node: int | None = processes_option(PANEL_DISTRIBUTED)
     sync_bn: bool = option(False, "BatchNorm over the batches of all processes; CUDA only.", panel=PANEL_DISTRIBUTED)
     teacher: str | None = option(
         None,

@@ -194,7 +194,7 @@ class Trainer:
             self.val_loader,
             progress,
             lambda bad: on_event(ImageUnreadable(bad.name, bad.reason)),
-            self.world,
+            world=self.world,
         ).scores
         seconds = time.perf_counter() - started
         self.time_left.epoch_took(seconds)

@@ -8,31 +8,9 @@ from rich.text import Text
 
 from fastvit_cli.bench.events import BenchResult, BenchRow
 from fastvit_cli.data.check import CheckedSplit, DataCheck
-from fastvit_cli.evaluation.validate import ValidateResult
 from fastvit_cli.exporters.export import ExportResult
 from fastvit_cli.exporters.reparam import ReparamResult
 from fastvit_cli.ui.tables import data_table, facts, next_commands, size, verdict
-
-
-def validation_view(result: ValidateResult) -> RenderableType:
-    """Scores first, then what they are of."""
-    top1 = f"{result.top1:.2f} %"
-    if result.published_top1 is not None:
-        top1 += f"  (published for ImageNet-1k: {result.published_top1:.1f} %)"
-    form = "fused" if result.fused else "unfused"
-    wait = f"; {100 * result.data_wait:.0f} % of the time waiting for them" if result.data_wait > 0.2 else ""
-    rows: list[tuple[str, str | Text]] = [
-        ("top-1", Text(top1, style="bold")),
-        ("top-5", f"{result.top5:.2f} %"),
-        ("loss", f"{result.loss:.4f}"),
-        ("images", f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px"),
-        ("model", f"fastvit_{result.variant}, {form}, {result.engine} on {result.device}"),
-        ("speed", f"{result.images_per_second:.0f} images/s, decoding included{wait}"),
-    ]
-    if result.unreadable:
-        rows.insert(4, ("left out", Text(f"{len(result.unreadable):,} unreadable images", style="yellow")))
-    return facts(rows)
-
 
 _SHOWN_UNREADABLE = 20
 

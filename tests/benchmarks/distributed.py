@@ -48,6 +48,7 @@ def steps(options: argparse.Namespace, world: World, together: Barrier, seconds:
     batch = Batch(
         torch.randint(0, 256, (options.batch_size, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2),
         torch.randint(0, network.num_classes, (options.batch_size,)),
+        indices=(),
     )
     for number in range(2 + options.steps):
         if number == 2:

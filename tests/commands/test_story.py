@@ -71,7 +71,7 @@ def test_validate_repeats_the_score_that_training_printed(
     again = run(capsys, "validate", "--ckpt", trained["best_ckpt"], "--workers", 0, "--json").result
     assert again["top1"] == trained["top1"]
     assert again["top5"] == trained["top5"]
-    assert again["loss"] == pytest.approx(trained["loss"], rel=1e-6)
+    assert again["loss"] == pytest.approx(trained["loss"], rel=1e-5)  # folded
     assert again["num_images"] == 12
     assert (again["variant"], again["fused"], again["engine"], again["img_size"]) == ("t8", False, "torch", 32)
 

@@ -103,8 +103,33 @@ def test_the_scores_of_two_are_those_of_one_to_the_last_digit(
     pair: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored = torch.load(pair / "state.pt", weights_only=True)["history"][-1]
-    alone = run(capsys, "validate", "--ckpt", pair / "last.safetensors", "--data", tiny_data, "--json").result
+    words = ["validate", "--ckpt", pair / "last.safetensors", "--data", tiny_data, "--json", "--engine", "torch"]
+    alone = run(capsys, *words).result
     assert (scored["val_top1"], scored["val_loss"]) == (alone["top1"], alone["loss"])
+
+
+def test_validating_with_two_gives_what_one_gives(
+    pair: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["validate", "--ckpt", str(pair / "last.safetensors"), "--data", str(tiny_data), "--json"]
+    words += ["--batch-size", "2", "--workers", "0"]  # several batches each
+    alone = run(capsys, *words).result
+    program = [sys.executable, "-m", "fastvit_cli", *words, "--nproc-per-node=2"]
+    outcome = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    assert outcome.returncode == 0, outcome.stderr
+    together = json.loads(outcome.stdout)["result"]
+    speed = ("images_per_second", "data_wait")
+    assert alone["num_images"] == 12
+    assert {key: alone[key] for key in alone if key not in speed} == {
+        key: together[key] for key in together if key not in speed
+    }
+
+
+@pytest.mark.parametrize("option", ["--compare=other.onnx", "--report=there", "--check-data"])
+def test_what_one_process_does(option: str, pair: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(capsys, "validate", "--ckpt", pair, "--nproc-per-node=2", option)
+    assert outcome.code == 2
+    assert f"{option.partition('=')[0]} is the work of one process." in outcome.err
 
 
 def test_a_stop_of_one_stops_both_and_the_resumed_run_is_the_same(

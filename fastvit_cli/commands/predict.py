@@ -1,0 +1,37 @@
+"""`fastvit predict`."""
+
+from fastvit_cli.commands.inputs import announced_source
+from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
+from fastvit_cli.evaluation.config import TABLE, PredictConfig
+from fastvit_cli.ui.session import Session
+
+
+def predict(config: PredictConfig, session: Session) -> int:
+    """Name what is on images: the most probable classes of each, with their probabilities.
+
+    Images, folders and globs come first, then options. The model may be a checkpoint or an export; images are
+    turned upright by their EXIF orientation.
+
+    Example: [cyan]fastvit predict photo.jpg holiday/ --ckpt best.safetensors[/]
+    """
+    from fastvit_cli.devices import resolve_device
+    from fastvit_cli.evaluation.predict import find_images
+    from fastvit_cli.evaluation.predict import predict as guess
+    from fastvit_cli.runtimes.engines import with_engine
+    from fastvit_cli.runtimes.open import open_source
+    from fastvit_cli.ui.predict_view import predict_view, print_rows
+
+    device = resolve_device(config.device)
+    paths = find_images(config.images)
+    source = announced_source(config, session, random_allowed=False)
+    opened = open_source(source, device)
+    size = opened.info.preprocessing.at_size(config.img_size).img_size
+    chosen = with_engine(opened, config.engine, size, len(paths))
+    session.note(f"Engine: {chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason}).")
+    with session.bar("Predicting") as bar:
+        result = guess(config, chosen.runtime, paths, source.name, bar.update)
+    if config.format == TABLE or session.json:
+        session.finish(result, predict_view(result))
+    else:
+        print_rows(result, config.format)
+    return EXIT_FAILED if all(row.error for row in result.images) else EXIT_DONE

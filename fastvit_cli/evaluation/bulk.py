@@ -1,0 +1,132 @@
+"""Scoring many models: one row each, and no failure that stops the others."""
+
+import glob
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from fastvit_cli.checkpoints.select import BEST, LAST, checkpoint_of_run
+from fastvit_cli.data.sources import choose_data
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.evaluation.validate import Listeners, validate
+from fastvit_cli.runtimes.open import open_runtime
+
+_SUFFIXES = frozenset((".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".onnx", ".mlpackage"))
+_NO_MODELS = frozenset(("state.pt",))  # what a run resumes from
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """Scores of one model in percent, or the reason why there are none.
+
+    Attributes:
+        error: one line; the other fields that may be None are so exactly when it is set.
+    """
+
+    model: str
+    error: str | None = None
+    variant: str | None = None
+    fused: bool | None = None
+    engine: str | None = None
+    data: str | None = None
+    num_images: int | None = None
+    top1: float | None = None
+    top1_low: float | None = None
+    top1_high: float | None = None
+    top5: float | None = None
+    loss: float | None = None
+    images_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class BulkResult:
+    """Sorted by top-1, the best first, failures last."""
+
+    rows: tuple[ModelRow, ...]
+
+
+def models_of(ckpt: str | None) -> tuple[Path, ...] | None:
+    """The models of a folder or a glob; None for what names a single one, such as a run folder.
+
+    Raises:
+        FastViTError: a folder or a glob without models.
+    """
+    if ckpt is None:
+        return None
+    path = Path(ckpt).expanduser()
+    if path.exists():
+        if not path.is_dir() or path.suffix == ".mlpackage" or _is_run(path):
+            return None
+        found = [inside for inside in path.rglob("*") if _is_model(inside)]
+    elif glob.has_magic(ckpt):
+        matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - a Path knows no absolute patterns
+        found = [match for match in matches if _is_model(match) or _is_run(match)]
+    else:
+        return None
+    if not found:
+        raise FastViTError(
+            f"'{ckpt}' holds no model.", f"Models end in {', '.join(sorted(_SUFFIXES))}, or are run folders."
+        )
+    return tuple(sorted(found))
+
+
+def _is_run(path: Path) -> bool:
+    return (path / BEST).is_file() or (path / LAST).is_file()
+
+
+def _is_model(path: Path) -> bool:
+    inside_package = any(parent.suffix == ".mlpackage" for parent in path.parents)
+    hidden = path.name.startswith(".")
+    return path.suffix in _SUFFIXES and path.name not in _NO_MODELS and not inside_package and not hidden
+
+
+def validate_all(
+    config: ValidateConfig,
+    models: Sequence[Path],
+    device: torch.device,
+    on_model: Callable[[str, int, int], None],
+    listeners: Listeners,
+) -> BulkResult:
+    """Score each model as `validate` does, on the config's data or else on what it was trained on.
+
+    Args:
+        on_model: called with the name of a model, its place from 1, and their number.
+    """
+    rows = []
+    for place, path in enumerate(models, start=1):
+        on_model(str(path), place, len(models))
+        try:
+            rows.append(_row(config, path, device, listeners))
+        except (FastViTError, MemoryError, RuntimeError, OSError) as error:  # RuntimeError is torch's for nearly all
+            rows.append(ModelRow(str(path), error=_reason(error)))
+    return BulkResult(tuple(sorted(rows, key=lambda row: (row.top1 is None, -(row.top1 or 0.0), row.model))))
+
+
+def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Listeners) -> ModelRow:
+    file = checkpoint_of_run(path) if _is_run(path) else path
+    opened = open_runtime(file, device, config.ema)
+    data = choose_data(config.data, opened.info.data)
+    result = validate(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result
+    return ModelRow(
+        model=result.model,
+        variant=result.variant,
+        fused=result.fused,
+        engine=result.engine,
+        data=result.data,
+        num_images=result.num_images,
+        top1=result.top1,
+        top1_low=result.top1_low,
+        top1_high=result.top1_high,
+        top5=result.top5,
+        loss=result.loss,
+        images_per_second=result.images_per_second,
+    )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, FastViTError):
+        return error.message
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

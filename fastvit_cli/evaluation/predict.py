@@ -1,0 +1,157 @@
+"""Classes of single images, without labels."""
+
+import glob
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.data.class_folders import IMAGE_SUFFIXES
+from fastvit_cli.data.class_map import unnamed
+from fastvit_cli.data.decoding import Pixels, decode
+from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, synset_indices
+from fastvit_cli.data.transforms import evaluation_transform
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.evaluation.config import PredictConfig
+from fastvit_cli.evaluation.evaluate import InMemory
+from fastvit_cli.runtimes.base import Runtime
+
+
+@dataclass(frozen=True)
+class Guess:
+    """A class, its index among the model's, and its probability, 0 to 1."""
+
+    name: str
+    index: int
+    probability: float
+
+
+@dataclass(frozen=True)
+class ImageGuesses:
+    """The most probable classes of one image, or why it cannot be read."""
+
+    image: str
+    guesses: tuple[Guess, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """In the order in which the images were named."""
+
+    model: str
+    engine: str
+    images: tuple[ImageGuesses, ...]
+
+
+def find_images(words: Sequence[str]) -> tuple[Path, ...]:
+    """The images that are meant: files as named, those below a folder and those of a glob sorted.
+
+    Raises:
+        FastViTError: none, or nothing at one of the words.
+    """
+    if not words:
+        raise FastViTError("No image is named.", "Type images, folders or globs: fastvit predict photo.jpg.")
+    found = [path for word in words for path in _images_of(word)]
+    return tuple(dict.fromkeys(found))
+
+
+def _images_of(word: str) -> list[Path]:
+    path = Path(word).expanduser()
+    if path.is_dir():
+        found = sorted(inside for inside in path.rglob("*") if inside.suffix.lower() in IMAGE_SUFFIXES)
+        if not found:
+            raise FastViTError(
+                f"The folder '{word}' holds no images.", f"They end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+            )
+        return found
+    if path.exists():
+        return [path]
+    matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - knows absolute patterns
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise FastViTError(
+            f"There is no image '{word}'.", "Type an image, a folder or a quoted glob such as '*.jpg'."
+        )
+    return files
+
+
+def class_names(info: ModelInfo) -> tuple[str, ...]:
+    """What to call the classes: the model's names; for ImageNet's thousand their words.
+
+    Raises:
+        FastViTError: the model is no classifier.
+    """
+    if info.num_classes == 0:
+        raise FastViTError(
+            "The model is no classifier: it gives an embedding.", "Pass a model with a head, or export it with one."
+        )
+    if info.num_classes != IMAGENET_CLASSES:
+        return info.class_names or tuple(map(unnamed, range(info.num_classes)))
+    if info.class_names is None:
+        return descriptions()
+    return tuple(
+        descriptions()[synset_indices()[name]] if name in synset_indices() else name for name in info.class_names
+    )
+
+
+def predict(
+    config: PredictConfig,
+    runtime: Runtime,
+    paths: Sequence[Path],
+    model: str,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PredictResult:
+    """The `config.top_k` most probable classes of each image, turned upright by its EXIF orientation.
+
+    An image that cannot be read gets its reason in the place of classes.
+
+    Raises:
+        FastViTError: the model is no classifier.
+        WorkFailedError: the device has no memory for one image.
+    """
+    names, forward = class_names(runtime.info), InMemory(runtime)
+    transform = evaluation_transform(runtime.info.preprocessing.at_size(config.img_size))
+    rows: list[ImageGuesses] = []
+    for start in range(0, len(paths), config.batch_size):
+        batch = paths[start : start + config.batch_size]
+        pixels, errors = _read(batch, transform)
+        guesses = iter(_guesses(forward, pixels, names, config.top_k))
+        rows += [
+            ImageGuesses(str(path), (), error) if error else ImageGuesses(str(path), next(guesses))
+            for path, error in zip(batch, errors, strict=True)
+        ]
+        if on_progress is not None:
+            on_progress(len(rows), len(paths))
+    return PredictResult(model, runtime.engine, tuple(rows))
+
+
+def _read(paths: Sequence[Path], transform: Callable[[Pixels], Pixels]) -> tuple[list[Pixels], list[str | None]]:
+    """The squares of the images that can be read, and for every image what is wrong with it."""
+    pixels: list[Pixels] = []
+    errors: list[str | None] = []
+    for path in paths:
+        try:
+            pixels.append(transform(decode(path.read_bytes(), exif=True)))
+            errors.append(None)
+        except PIL.UnidentifiedImageError:  # whose message names no file
+            errors.append("no image of a known kind")
+        except Exception as error:  # decoders raise many types on damaged files
+            errors.append((str(error).strip().splitlines() or [type(error).__name__])[0])
+    return pixels, errors
+
+
+def _guesses(
+    forward: InMemory, pixels: list[Pixels], names: tuple[str, ...], count: int
+) -> Iterator[tuple[Guess, ...]]:
+    if not pixels:
+        return
+    images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+    best = forward(images).double().softmax(1).topk(min(count, len(names)), dim=1)
+    for probabilities, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
+        pairs = zip(indices, probabilities, strict=True)
+        yield tuple(Guess(names[index], index, probability) for index, probability in pairs)

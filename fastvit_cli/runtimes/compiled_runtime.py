@@ -1,0 +1,49 @@
+"""PyTorch, compiled by inductor."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.devices import describe_device
+from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.base import normalize
+
+
+class CompiledRuntime:
+    """A network compiled for the first batch size that it sees; see `runtimes.base.Runtime`.
+
+    Smaller batches are filled up, so that the last one of a data set does not compile again.
+    """
+
+    engine = "compile"
+
+    def __init__(self, network: FastViT, info: ModelInfo, device: torch.device) -> None:
+        self.network = network.to(device).eval()
+        self.info = info
+        self.device = device
+        self.device_name = describe_device(device)
+        self._batch_size = 0
+        self._compiled = torch.compile(self.network, options={"freezing": True})
+
+    @torch.no_grad()  # inference mode keeps the compiler from freezing the weights
+    def logits(self, images: Tensor) -> Tensor:
+        """
+        Raises:
+            WorkFailedError: the network cannot be compiled here.
+        """
+        count = len(images)
+        self._batch_size = max(self._batch_size, count)
+        batch = F.pad(images, (0, 0, 0, 0, 0, 0, 0, self._batch_size - count))
+        normalized = normalize(batch.to(self.device, non_blocking=True), self.info)
+        try:
+            out: Tensor = self._compiled(normalized)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # inductor's, when there is no compiler for C++ or Triton
+            raise WorkFailedError(
+                f"PyTorch cannot compile the network here ({type(error).__name__}).",
+                "Install a C++ compiler, or pass --engine torch.",
+            ) from error
+        return out[:count].float().cpu()

@@ -1,0 +1,62 @@
+"""The report of `fastvit validate --report`: a folder with one self-contained page, and the figures behind it."""
+
+import csv
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.evaluation.predictions import Prediction
+from fastvit_cli.evaluation.validate import ReportData, ValidateResult
+from fastvit_cli.ui.report_page import page
+from fastvit_cli.ui.report_plots import plot_confusion, plot_reliability
+from fastvit_cli.ui.session import write_json_file
+
+PAGE, RESULTS, PREDICTIONS = "index.html", "results.json", "predictions.csv"
+CONFUSION, RELIABILITY = "confusion.png", "reliability.png"
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make the folder before the work begins.
+
+    Raises:
+        FastViTError: it is a file, cannot be made, or holds other things than a report.
+    """
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        strangers = {path.name for path in folder.iterdir()} - {PAGE, RESULTS, PREDICTIONS, CONFUSION, RELIABILITY}
+    except OSError as error:
+        raise FastViTError(
+            f"Cannot write a report to '{folder}' ({error.strerror or error}).", "Pass --report with a new folder."
+        ) from error
+    if strangers:
+        raise FastViTError(
+            f"'{folder}' holds other things than a report: {min(strangers)}.", "Pass --report with a new folder."
+        )
+    return folder
+
+
+def write_report(folder: Path, result: ValidateResult, data: ReportData, envelope: dict[str, Any]) -> None:
+    """Write every file of the report, the page last.
+
+    Raises:
+        FastViTError: the folder cannot be written.
+    """
+    write_json_file(folder / RESULTS, envelope)
+    _write_predictions(folder / PREDICTIONS, data.predictions)
+    plot_reliability(result, folder / RELIABILITY)
+    confusion = None
+    if data.confusion is not None:
+        plot_confusion(data.confusion, tuple(row.name for row in result.classes), folder / CONFUSION)
+        confusion = (folder / CONFUSION).read_bytes()
+    with replaced_when_done(folder / PAGE) as temporary:
+        temporary.write_text(page(result, data, confusion, envelope["environment"]), encoding="utf-8")
+
+
+def _write_predictions(path: Path, predictions: tuple[Prediction, ...]) -> None:
+    with replaced_when_done(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Prediction)])
+        writer.writeheader()
+        writer.writerows(map(asdict, predictions))

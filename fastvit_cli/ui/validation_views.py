@@ -1,0 +1,178 @@
+"""What `fastvit validate` found, for people to read; `--json` shows the same results."""
+
+import csv
+import math
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.evaluation.bulk import BulkResult, ModelRow
+from fastvit_cli.evaluation.class_metrics import ClassScore
+from fastvit_cli.evaluation.comparison import ComparedModels, Flip
+from fastvit_cli.evaluation.validate import ValidateResult
+from fastvit_cli.ui.session import write_json_file
+from fastvit_cli.ui.tables import data_table, facts
+
+_WORST_CLASSES = 5
+_SHOWN_FLIPS = 8
+_TABLE_SUFFIXES = (".csv", ".json", ".md")
+
+
+def validation_view(result: ValidateResult) -> RenderableType:
+    """Scores first, then what they are of, then where the model goes wrong."""
+    top1 = f"{result.top1:.2f} %  (95 % interval {result.top1_low:.2f} – {result.top1_high:.2f})"
+    if result.published_top1 is not None:
+        top1 += f"  (published for ImageNet-1k: {result.published_top1:.1f} %)"
+    wait = f"; {100 * result.data_wait:.0f} % of the time waiting for them" if result.data_wait > 0.2 else ""
+    rows: list[tuple[str, str | Text]] = [
+        ("top-1", Text(top1, style="bold")),
+        ("top-5", f"{result.top5:.2f} %"),
+        ("loss", f"{result.loss:.4f}"),
+        ("mean F1", f"{result.mean_f1:.2f} %"),
+        ("calibration error", f"{result.calibration_error:.2f} %"),
+        ("images", f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px"),
+        ("model", model_words(result)),
+        ("engine", f"{result.engine} on {result.device}: {result.engine_reason}"),
+        ("speed", f"{result.images_per_second:.0f} images/s, decoding included{wait}"),
+    ]
+    if result.real is not None:
+        words = f"{result.real.top1:.2f} % top-1, {result.real.top5:.2f} % top-5 of {result.real.num_images:,} images"
+        rows.insert(2, ("ImageNet-ReaL", words))
+    if result.unreadable:
+        rows.insert(-3, ("left out", Text(f"{len(result.unreadable):,} unreadable images", style="yellow")))
+    parts: list[RenderableType] = [facts(rows)]
+    worst = worst_classes(result.classes, _WORST_CLASSES)
+    if worst:
+        table = [(row.name, f"{row.images:,}", *map(percent, (row.recall, row.precision, row.f1))) for row in worst]
+        columns = ("worst classes", "images", "recall %", "precision %", "F1 %")
+        parts.append(data_table(columns, table))
+    if result.comparison is not None:
+        parts.append(_comparison_view(result.comparison))
+    return Group(*parts)
+
+
+def model_words(result: ValidateResult) -> str:
+    """`fastvit_t8, unfused`; a package of another program does not say what it is."""
+    if result.variant == OTHER_VARIANT:
+        return f"{Path(result.model).name}, of another program"
+    return f"fastvit_{result.variant}, {'fused' if result.fused else 'unfused'}"
+
+
+def worst_classes(classes: tuple[ClassScore, ...], count: int) -> tuple[ClassScore, ...]:
+    """Those with the lowest F1 below 100 %, the worst first."""
+    faulty = [(row.f1, -row.images, row.name, row) for row in classes if row.f1 is not None and row.f1 < 100.0]
+    return tuple(row for *_, row in sorted(faulty)[:count])
+
+
+def percent(value: float | None) -> str:
+    """One decimal; a dash for what does not exist."""
+    return "–" if value is None else f"{value:.1f}"
+
+
+def p_value_words(pair: ComparedModels) -> str:
+    """McNemar's test in words that do not claim too much."""
+    if pair.only_first_right == pair.only_other_right:
+        return "no difference"
+    shown = f"p = {pair.p_value:.2g}" if pair.p_value >= 0.001 else "p < 0.001"
+    return f"{shown} (McNemar), {'a real difference' if pair.p_value < 0.05 else 'may be chance'}"
+
+
+def _comparison_view(pair: ComparedModels) -> RenderableType:
+    summary = facts(
+        [
+            ("top-1", f"{pair.other_top1:.2f} %, {pair.top1_difference:+.2f} points; {p_value_words(pair)}"),
+            ("only one right", f"{pair.only_first_right:,} only the first, {pair.only_other_right:,} only this one"),
+            ("same prediction", f"{100 * pair.logits.top1_agreement:.2f} % of {pair.logits.num_images:,} images"),
+            (
+                "largest difference",
+                f"{pair.logits.max_abs_error:.2g} of logits up to {pair.logits.max_abs_logit:.3g}",
+            ),
+        ],
+        title=f"Compared with {pair.other} ({pair.other_engine})",
+    )
+    if not pair.flips:
+        return summary
+    rows = [flip_cells(flip) for flip in pair.flips[:_SHOWN_FLIPS]]
+    table = data_table(("flipped image", "class", "first says", "other says", "margin", "other's"), rows, left=4)
+    more = pair.num_flips - len(rows)
+    return Group(summary, table, *([Text(f"and {more:,} more; --json lists them", style="dim")] if more else []))
+
+
+def flip_cells(flip: Flip) -> tuple[str, ...]:
+    """Image, class, both predictions, both margins."""
+    margins = (_margin(flip.margin), _margin(flip.other_margin))
+    return (Path(flip.image).name, flip.label, flip.prediction, flip.other_prediction, *margins)
+
+
+def _margin(value: float) -> str:
+    """Three digits, whether a tie or a clear case."""
+    return f"{value:.3f}" if value >= 0.01 else f"{value:.1e}"
+
+
+_COLUMNS = ("model", "variant", "top-1 %", "95 % interval", "top-5 %", "loss", "images", "engine", "images/s")
+
+
+def bulk_view(result: BulkResult) -> RenderableType:
+    """One row a model, the best first; then what failed, and why."""
+    scored = [row for row in result.rows if row.error is None]
+    failed = [Text(f"{row.model}: {row.error}", style="red", overflow="fold") for row in result.rows if row.error]
+    table = [data_table(_COLUMNS, map(_cells, scored), left=2)] if scored else []
+    return Group(*table, *failed)
+
+
+def _cells(row: ModelRow) -> tuple[str, ...]:
+    if row.top1 is None or row.top1_low is None or row.top1_high is None or row.top5 is None or row.loss is None:
+        return (row.model, *["–"] * (len(_COLUMNS) - 1))
+    return (
+        row.model,
+        f"{row.variant}{' fused' if row.fused else ''}",
+        f"{row.top1:.2f}",
+        f"{row.top1_low:.1f} – {row.top1_high:.1f}",
+        f"{row.top5:.2f}",
+        f"{row.loss:.4f}",
+        f"{row.num_images:,}",
+        str(row.engine),
+        f"{row.images_per_second:.0f}",
+    )
+
+
+def table_format(path: Path) -> str:
+    """The suffix of a table's file.
+
+    Raises:
+        FastViTError: another one.
+    """
+    if path.suffix not in _TABLE_SUFFIXES:
+        raise FastViTError(f"--output '{path}' is of no known kind.", f"End it in {', '.join(_TABLE_SUFFIXES)}.")
+    return path.suffix
+
+
+def write_table(path: Path, result: BulkResult, envelope: dict[str, Any]) -> None:
+    """The table as a file: CSV and JSON with every figure, Markdown as it is shown.
+
+    Raises:
+        FastViTError: the folder cannot be written, or another suffix.
+    """
+    kind = table_format(path)
+    if kind == ".json":
+        write_json_file(path, envelope)
+        return
+    with replaced_when_done(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        if kind == ".csv":
+            writer = csv.DictWriter(file, [field.name for field in fields(ModelRow)])
+            writer.writeheader()
+            writer.writerows({name: _csv_value(value) for name, value in asdict(row).items()} for row in result.rows)
+            return
+        lines = [(*_COLUMNS, "error"), ("---",) * (len(_COLUMNS) + 1)]
+        lines += [(*_cells(row), row.error or "") for row in result.rows]
+        file.writelines(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+
+
+def _csv_value(value: object) -> object:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value

@@ -1,0 +1,144 @@
+"""`fastvit validate` and `fastvit predict` as typed, on a real network of 64 px."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from helpers.loaded import CLASS_NAMES, saved_model
+from helpers.photo import photo
+from helpers.program import run
+from PIL import Image
+
+from fastvit_cli.data.demo import draw_image
+
+SHAPES = ("circle", "cross", "star", "heart", "ring")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, a broken one, and images of its five classes."""
+    place = tmp_path_factory.mktemp("place")
+    (place / "models").mkdir()
+    saved_model(place / "models" / "good.safetensors")
+    (place / "models" / "broken.safetensors").write_bytes(b"not tensors")
+    for name, shape in zip(CLASS_NAMES, SHAPES, strict=True):
+        folder = place / "photos" / "val" / name
+        folder.mkdir(parents=True)
+        for index in range(2):
+            draw_image("val", shape, index).save(folder / f"{index}.jpg", quality=90)
+    return place
+
+
+@pytest.fixture(autouse=True)
+def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+
+
+GOOD = ("--ckpt", "models/good.safetensors")
+DATA = ("--data", "photos", "--workers", 0)
+
+
+def test_engines_score_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    own = run(capsys, "validate", *GOOD, *DATA, "--engine", "torch", "--json").result
+    auto = run(capsys, "validate", *GOOD, *DATA, "--json").result
+    assert "as it is in the file" in own["engine_reason"]
+    assert "all folded, while the file is unfused" in auto["engine_reason"]
+    assert (auto["engine"], auto["fused"]) == ("torch", False)
+    assert auto["top1"] == own["top1"]
+    assert auto["loss"] == pytest.approx(own["loss"], rel=1e-5)
+
+
+def test_report_and_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("validate", *GOOD, *DATA, "--report", "report", "--compare", "models/good.safetensors")
+    outcome = run(capsys, *words)
+    assert outcome.code == 0, outcome.err
+    assert "95 % interval" in outcome.out
+    assert "Compared with models/good.safetensors" in outcome.out
+    assert "100.00 % of 10 images" in outcome.out
+    assert "report/index.html" in outcome.err
+    envelope = json.loads(Path("report/results.json").read_text())
+    assert envelope["command"] == "validate"
+    assert envelope["result"]["comparison"]["num_flips"] == 0
+
+
+def test_a_folder_of_models_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(capsys, "validate", "--ckpt", "models", *DATA, "--output", "table.csv")
+    assert outcome.code == 0, "one of them could be scored"
+    assert "models/broken.safetensors: " in outcome.out
+    good, broken = csv.DictReader(Path("table.csv").read_text().splitlines())
+    assert (good["model"], good["error"]) == ("models/good.safetensors", "")
+    assert float(good["top1_low"]) <= float(good["top1"]) <= float(good["top1_high"])
+    assert broken["error"]
+    assert broken["top1"] == ""
+    run(capsys, "validate", "--ckpt", "models/*", *DATA, "--output", "table.md", "--quiet")
+    lines = Path("table.md").read_text().splitlines()
+    assert lines[0].startswith("| model | variant | top-1 %")
+    assert len(lines) == 4
+    failed = run(capsys, "validate", "--ckpt", "models/b*", *DATA, "--json")
+    assert failed.code == 1
+    assert [row["top1"] for row in failed.document["result"]["rows"]] == [None]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*GOOD, "--output", "t.csv"), "--output is for the table of several models"),
+        (("--ckpt", "models", "--report", "r"), "--report is about one model"),
+        (("--ckpt", "models", "--output", "t.xls"), "is of no known kind"),
+        (("--ckpt", "nothing*"), "holds no model"),
+        ((*GOOD, "--engine", "coreml"), "cannot run on coreml"),
+        ((*GOOD, "--engine", "tensorrt"), "--engine does not take 'tensorrt'"),
+        ((*GOOD, "--compare", "none.onnx"), "no file 'none.onnx'"),
+        ((*GOOD, "--valid-labels", "none.txt"), "'none.txt' cannot be read"),
+        ((*GOOD, "--real-labels", "none.json"), "'none.json' cannot be read"),
+        ((*GOOD, "--report", "photos"), "other things than a report"),
+    ],
+)
+def test_wrong_options(words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(capsys, "validate", *words, *DATA)
+    assert outcome.code == 2
+    assert message in " ".join(outcome.err.split())
+    assert "Traceback" not in outcome.err
+
+
+def test_predict_says_what_validate_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = run(capsys, "predict", "photos", *GOOD, "--top-k", 2, "--format", "csv", "--quiet")
+    rows = list(csv.DictReader(io.StringIO(outcome.out)))
+    assert [row["rank"] for row in rows] == ["1", "2"] * 10
+    probabilities = [float(row["probability"]) for row in rows]
+    assert all(first >= then for first, then in zip(probabilities[::2], probabilities[1::2], strict=True))
+    hits = sum(Path(row["image"]).parent.name == row["class"] for row in rows[::2])
+    assert run(capsys, "validate", *GOOD, *DATA, "--json").result["top1"] == 10.0 * hits
+
+
+def test_predict_turns_images_upright_and_names_unreadable_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    photo().save("upright.png")
+    photo().rotate(180).save("turned.png", exif=turned)
+    Path("bad.png").write_bytes(b"no image")
+    outcome = run(capsys, "predict", "upright.png", "turned.png", "bad.png", *GOOD, "--format", "jsonl", "--quiet")
+    assert outcome.code == 0
+    upright, same, bad = map(json.loads, outcome.out.splitlines())
+    assert same["guesses"] == upright["guesses"]
+    assert len(upright["guesses"]) == 5, "as many as there are classes"
+    assert sum(guess["probability"] for guess in upright["guesses"]) == pytest.approx(1.0)
+    assert (bad["guesses"], bad["error"]) == ([], "no image of a known kind")
+    failed = run(capsys, "predict", "bad.png", *GOOD)
+    assert failed.code == 1
+    assert "no image of a known kind" in failed.out
+
+
+def test_predict_json_and_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("predict", "photos/val/ant/*.jpg", "photos/val/ant/0.jpg", *GOOD, "--json")
+    images = run(capsys, *words).result["images"]
+    assert [Path(row["image"]).name for row in images] == ["0.jpg", "1.jpg"], "each once"
+    mistakes = (((), "No image is named"), (("none.jpg",), "no image 'none.jpg'"), (("models",), "no images"))
+    for arguments, message in mistakes:
+        outcome = run(capsys, "predict", *arguments, *GOOD)
+        assert outcome.code == 2
+        assert message in outcome.err

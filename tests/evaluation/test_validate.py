@@ -1,0 +1,116 @@
+"""The whole of a validation, on a model that takes no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.evaluation_models import Colours
+
+from fastvit_cli.data.sources import DataChoice
+from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.evaluation.bulk import models_of
+from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.evaluation.validate import Listeners, validate
+
+
+def _config(**options: object) -> ValidateConfig:
+    return ValidateConfig(workers=0, batch_size=8, **options)  # type: ignore[arg-type]
+
+
+def test_every_part_is_about_the_same_images(five_classes: DataChoice, colours: Colours, tmp_path: Path) -> None:
+    found = validate(_config(report=str(tmp_path)), colours, five_classes, "colours")
+    result, report = found.result, found.report
+    assert report is not None
+    assert result.num_images == 30
+    assert len(report.predictions) == 30
+    hits = sum(row.correct for row in report.predictions)
+    assert result.top1 == pytest.approx(100 * hits / 30)
+    assert result.top1_low < result.top1 < result.top1_high
+    assert sum(row.images for row in result.classes) == sum(row.images for row in result.reliability) == 30
+    assert report.confusion is not None
+    assert int(report.confusion.trace()) == hits
+    assert [row.prediction for row in report.mistakes] == sorted(
+        (row for row in report.predictions if not row.correct), key=lambda row: -row.confidence
+    )[:24]
+    assert all(mistake.jpeg.startswith(b"\xff\xd8") for mistake in report.mistakes)
+    for row in report.predictions:
+        assert Path(row.image).parent.name == row.label, "names belong to their labels"
+
+
+def test_without_a_report_nothing_is_kept_by_image(five_classes: DataChoice, colours: Colours) -> None:
+    assert validate(_config(), colours, five_classes, "colours").report is None
+
+
+def test_comparison_with_itself_and_another(five_classes: DataChoice, colours: Colours) -> None:
+    same = validate(_config(compare="same"), colours, five_classes, "colours", other=Colours()).result.comparison
+    assert same is not None
+    assert (same.num_flips, same.p_value, same.logits.max_abs_error) == (0, 1.0, 0.0)
+    shifted = Colours(shift=9.0)
+    other = validate(_config(compare="it"), colours, five_classes, "colours", other=shifted).result.comparison
+    assert other is not None
+    assert other.num_flips == len(other.flips) > 0
+    assert other.logits.top1_agreement == pytest.approx(1 - other.num_flips / 30)
+    assert all(Path(flip.image).parent.name == flip.label for flip in other.flips)
+
+
+def test_a_subset_of_the_classes(five_classes: DataChoice, colours: Colours, tmp_path: Path) -> None:
+    (tmp_path / "all.txt").write_text("0\n1\n2\n3\n4\n")
+    whole = validate(_config(), colours, five_classes, "colours").result
+    assert (
+        validate(_config(valid_labels=str(tmp_path / "all.txt")), colours, five_classes, "x").result.top1
+        == whole.top1
+    )
+    (tmp_path / "some.txt").write_text("ant\nbee\n")
+    with pytest.raises(FastViTError, match="images of 'cow', which"):
+        validate(_config(valid_labels=str(tmp_path / "some.txt")), colours, five_classes, "x")
+    two = tmp_path / "two" / "val"
+    two.mkdir(parents=True)
+    for name in ("cow", "dog"):
+        (two / name).symlink_to(Path(five_classes.name) / "val" / name)
+    (tmp_path / "some.txt").write_text("cow\ndog\n")
+    data = DataChoice("two", tmp_path / "two", "--data")
+    result = validate(_config(valid_labels=str(tmp_path / "some.txt")), colours, data, "x").result
+    assert [row.name for row in result.classes] == ["cow", "dog"]
+    assert result.top5 == 100.0
+
+
+class Small(Colours):
+    """Has memory for so many images at once."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__()
+        self.at_once = at_once
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        if len(images) > self.at_once:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().logits(images)
+
+
+def test_out_of_memory_halves_the_batch(five_classes: DataChoice, colours: Colours) -> None:
+    tried: list[int] = []
+    whole = validate(_config(), colours, five_classes, "colours").result
+    result = validate(_config(), Small(3), five_classes, "x", listeners=Listeners(smaller_batch=tried.append)).result
+    assert tried == [4, 2]
+    assert (result.top1, result.loss) == (whole.top1, pytest.approx(whole.loss))
+    with pytest.raises(WorkFailedError, match="no memory for a single image"):
+        validate(_config(), Small(0), five_classes, "x")
+
+
+def test_models_of_a_folder_and_of_a_glob(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.onnx", "notes.txt", ".c.onnx", "run/best.safetensors", "run/state.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "p.mlpackage" / "Data").mkdir(parents=True)
+    (tmp_path / "p.mlpackage" / "Data" / "weight.bin").touch()
+    names = [path.relative_to(tmp_path).as_posix() for path in models_of(str(tmp_path)) or ()]
+    assert names == ["a.safetensors", "b.onnx", "p.mlpackage", "run/best.safetensors"]
+    assert [path.name for path in models_of(f"{tmp_path}/*.onnx") or ()] == ["b.onnx"]
+    assert [path.name for path in models_of(f"{tmp_path}/r*") or ()] == ["run"]
+    for single in ("a.safetensors", "run", "p.mlpackage"):
+        assert models_of(str(tmp_path / single)) is None
+    assert models_of(None) is models_of("latest") is models_of("hf-hub:timm/x") is None
+    with pytest.raises(FastViTError, match="holds no model"):
+        models_of(f"{tmp_path}/*.pth")
