@@ -24,7 +24,6 @@ from fastvit_cli.errors import (
 )
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
@@ -59,14 +58,14 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def largest(self, number: int, device: "torch.device") -> int:
-        """The largest of every process's numbers."""
+    def largest(self, number: int) -> int:
+        """The largest of every process's numbers; through the CPU, so that no device is waited for."""
         if self.size == 1:
             return number
         import torch
         import torch.distributed as dist
 
-        shared = torch.tensor(number, device=device)
+        shared = torch.tensor(number)
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return int(shared)
 

@@ -90,7 +90,7 @@ def _search(
             f"Not even {sizes[0]} images at once fit into the memory of {device}.",
             "Pass a smaller --img-size or --variant, or end what else is running there.",
         )
-    return -world.largest(-found, device), sizes
+    return -world.largest(-found), sizes
 
 
 def candidate_sizes(config: TrainConfig, images: int, *, on_gpu: bool) -> list[int]:

@@ -85,13 +85,9 @@ def train(
         if folder.has_state:
             trainer.restore(folder.read_state())
         on_event(_describe(trainer, folder))
-
-        def agree(number: int) -> int:
-            return world.largest(number, trainer.device)  # noqa: B023 - it does not outlive its turn of the loop
-
         try:
             with (
-                stop_requests(config.time_limit, agree) as requests,
+                stop_requests(config.time_limit, world.largest) as requests,
                 worker_death_explained(trainer.train_loader.workers),
             ):
                 stopped = _run_epochs(trainer, folder, requests, on_event)

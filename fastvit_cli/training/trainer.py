@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fastvit_cli.data.loader import Batch, ImageLoader
-from fastvit_cli.devices import peak_memory_mb, supports_float64
+from fastvit_cli.devices import peak_memory_mb
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.evaluation.evaluate import evaluate
 from fastvit_cli.models.network import FastViT
@@ -86,7 +86,7 @@ class Trainer:
         self.epoch = self.step = 0
         # Of losses and right answers of the epoch so far, added up in the order of the steps: whenever they are read,
         # and wherever the run is resumed, they come to the same.
-        self._sums = torch.zeros(2, dtype=torch.float64 if supports_float64(device) else torch.float32, device=device)
+        self._loss_sum = self._hits = 0.0
         self.history: list[EpochDone] = []
         self.time_left = TimeLeft(
             self.steps, config.epochs, len(val_loader.images) / (self.steps * config.images_an_update)
@@ -121,7 +121,7 @@ class Trainer:
         )
         self.history.append(row)
         self.epoch, self.step = self.epoch + 1, 0
-        self._sums.zero_()
+        self._loss_sum = self._hits = 0.0
         self.updater.skipped.this_epoch = 0
         return row
 
@@ -138,10 +138,11 @@ class Trainer:
             done_before = self.epoch * self.steps + self.step
             rates = self._rates(done_before)
             self._teacher_cost.before(self.step - first)
-            sums = self.updater.update(batches, rates, self.epoch, self.step, done_before)
+            outcome = self.updater.update(batches, rates, self.epoch, self.step, done_before)
             self._teacher_cost.after(self.step - first, on_event)
-            if bool(sums.isfinite().all()):
-                self._sums += sums
+            if outcome is not None:
+                self._loss_sum += outcome.loss
+                self._hits += outcome.hits
             else:
                 on_event(UpdateSkipped(self.epoch + 1, self.step + 1))
                 self.updater.check_skipped(self.epoch, self.step, self.steps)
@@ -175,8 +176,7 @@ class Trainer:
     def _means(self) -> tuple[float, float]:
         """Loss and top-1 in percent of the epoch so far, over the updates that were made."""
         made = max(1, self.step - self.updater.skipped.this_epoch)
-        loss, hits = self._sums.tolist()
-        return loss / made, 100.0 * hits / (made * self.config.images_an_update)
+        return self._loss_sum / made, 100.0 * self._hits / (made * self.config.images_an_update)
 
     def _scored(
         self, on_event: Listener, after_step: Callable[[], None], started: float, trained: float, images: int
@@ -226,7 +226,7 @@ class Trainer:
             **self.updater.state(),
             "epoch": self.epoch,
             "step": self.step,
-            "sums": self._sums.cpu(),
+            "sums": torch.tensor([self._loss_sum, self._hits], dtype=torch.float64),
             "history": [asdict(row) for row in self.history],
         }
 
@@ -235,7 +235,7 @@ class Trainer:
         self.updater.restore(state)
         self.history = [EpochDone(**{**_LATER_COLUMNS, **row}) for row in state["history"]]
         self.epoch, self.step = state.get("epoch", len(self.history)), state.get("step", 0)
-        self._sums.copy_(state.get("sums", torch.zeros(2)))
+        self._loss_sum, self._hits = state.get("sums", torch.zeros(2)).tolist()
 
 
 def _grouped(batches: Iterator[Batch], size: int) -> Iterator[tuple[Batch, ...]]:

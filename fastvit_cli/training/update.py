@@ -39,6 +39,14 @@ class Rates:
     weight_decay: float | None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """Mean loss and number of right answers of the images of one update."""
+
+    loss: float
+    hits: float
+
+
 @dataclass
 class Skipped:
     """Updates that were left out because their loss was not finite."""
@@ -129,7 +137,9 @@ class Updater:
         assert isinstance(network, FastViT)
         return network
 
-    def update(self, batches: Sequence[Batch], rates: Rates, epoch: int, step: int, updates_before: int) -> Tensor:
+    def update(
+        self, batches: Sequence[Batch], rates: Rates, epoch: int, step: int, updates_before: int
+    ) -> Outcome | None:
         """One update from the gradients of these batches, and those of the other processes, together.
 
         An update whose loss is not finite is left out and counted, by all processes alike.
@@ -139,8 +149,7 @@ class Updater:
             updates_before: number of updates before this one, of all epochs.
 
         Returns:
-            The mean loss and the number of right answers, of all processes, (2,) on the device; the loss is NaN when
-            it was left out.
+            What it came to over all processes; None when it was left out.
         """
         apply_schedules(self.optimizer, rates.lr, rates.weight_decay)
         if self._statistics:
@@ -151,11 +160,11 @@ class Updater:
             # The gradients are added up between the processes with the last batch only.
             with nullcontext() if self._parallel is None or number == len(batches) - 1 else self._parallel.no_sync():
                 results.append(self._backward(batch, len(batches), epoch, step * len(batches) + number))
-        loss, hits = self.world.add_up(torch.stack(results).sum(0)).unbind()
-        loss = loss / self.world.size
-        if not math.isfinite(float(loss)):
+        # The one time that a step waits for the device: whether to go on with the gradients hangs on the loss.
+        loss, hits = self.world.add_up(torch.stack(results).sum(0)).tolist()
+        if not math.isfinite(loss):
             self._leave_out()
-            return torch.stack((torch.full_like(loss, math.nan), hits))
+            return None
         self.skipped.in_a_row = 0
         self._share_statistics()
         self._clip()
@@ -163,7 +172,7 @@ class Updater:
         self.scaler.update()
         if self.ema is not None:
             self.ema.update(self.network, step=updates_before)
-        return torch.stack((loss, hits))
+        return Outcome(loss / self.world.size, hits)
 
     def _backward(self, batch: Batch, batches: int, epoch: int, number: int) -> Tensor:
         """Add the gradients of one of the update's batches; its share of the loss, and its right answers.
