@@ -73,7 +73,7 @@ def _for_network(opened: "TorchRuntime", engine: str, img_size: int, num_images:
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
     if engine == TORCH:
-        return Chosen(opened, "as it is in the file, as --engine torch asks", own_form=True)
+        return Chosen(opened, "as it is in the file", own_form=True)
     if engine in (COREML, OPENVINO):
         raise FastViTError(
             f"Weights cannot run on {engine}.",
