@@ -37,7 +37,7 @@ class ValidateConfig(EngineConfig, DataConfig):
 
     compare: str | None = option(
         None,
-        "Another model to run on the same images: agreement, McNemar's test, the images that flip.",
+        "Another model to run on the same images, both as in their files: agreement, the images that flip.",
         panel="Model",
         metavar="FILE",
     )

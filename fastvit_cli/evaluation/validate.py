@@ -28,7 +28,7 @@ from fastvit_cli.evaluation.predictions import Mistake, Prediction, PredictionLi
 from fastvit_cli.evaluation.subset import SubsetRuntime, images_of
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import Runtime
-from fastvit_cli.runtimes.engines import with_engine
+from fastvit_cli.runtimes.engines import AUTO, TORCH, with_engine
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,12 @@ def validate(
     real = None if config.real_labels is None else RealLabels(Path(config.real_labels).expanduser(), classes_left)
     if other is not None:
         _check_same_classes(opened, other)
-    chosen = with_engine(opened, config.engine, preprocessing.img_size, len(images))
+    chosen = with_engine(opened, _engine(config, opened), preprocessing.img_size, len(images))
     if tell.engine is not None:
         tell.engine(f"{chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason})")
     runtime, second = chosen.runtime, None
     if other is not None:
-        second = with_engine(other, config.engine, preprocessing.img_size, len(images)).runtime
+        second = with_engine(other, _engine(config, other), preprocessing.img_size, len(images)).runtime
     if allowed is not None:
         runtime = SubsetRuntime(runtime, allowed)
         second = None if second is None else SubsetRuntime(second, allowed)
@@ -237,6 +237,15 @@ def _labelled_images(config: ValidateConfig, opened: Runtime, data: DataChoice, 
         info.class_names,
         mapped=config.class_map is not None,
     )
+
+
+def _engine(config: ValidateConfig, opened: Runtime) -> str:
+    """The engine of one model. Compared are files as they are: two checkpoints, both folded, would always agree."""
+    if config.compare is None:
+        return config.engine
+    if opened.engine != TORCH:
+        return AUTO
+    return TORCH if config.engine == AUTO else config.engine
 
 
 def _check_same_classes(first: Runtime, other: Runtime) -> None:

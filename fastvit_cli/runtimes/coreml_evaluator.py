@@ -17,6 +17,7 @@ from torch import Tensor
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelInfo
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
+from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.exported import check_size, read_info, require_file, unreadable
 from fastvit_cli.runtimes.mil_operations import OPERATIONS, constant
 from fastvit_cli.runtimes.quiet import quiet_libraries
@@ -28,6 +29,7 @@ _KEEPS_THE_ORDER = ("cast", "reshape", "squeeze")
 class Instruction:
     """One operation, ready to run: constants converted, other inputs by name."""
 
+    operation: str
     function: Callable[..., Tensor | tuple[Tensor, ...]]
     constants: dict[str, object]
     inputs: dict[str, str]
@@ -43,6 +45,8 @@ class CoreMLEvaluator:
     Attributes:
         labels: class names of a classifier, in the order of the logits; None without.
         num_operations: besides constants.
+        takes_image: pixels, which the program normalises; else normalised images.
+        batch_size: images at once, fixed.
         description: the model description of the specification: inputs, outputs, metadata.
 
     Raises:
@@ -57,6 +61,7 @@ class CoreMLEvaluator:
         require_file(path)
         with quiet_libraries():
             spec, program = _read(path)
+        self.path = path
         self.device = torch.device("cpu")
         self.description: Any = spec.description
         (function,) = program.functions.values()
@@ -75,7 +80,9 @@ class CoreMLEvaluator:
             self._logits = _logits_before(classify.probabilities)
         self._instructions = prepare([operation for operation in operations if operation is not classify])
         self.num_operations = len(self._instructions) + (classify is not None)
-        (self._input,) = function.inputs
+        ((self._input, shape),) = ((name, var.shape) for name, var in function.inputs.items())
+        self.batch_size = int(shape[0])
+        self.takes_image = spec.description.input[0].type.WhichOneof("Type") == "imageType"
 
     def weights(self) -> list[Tensor]:
         """Weight and bias of every convolution and linear layer, float32, in the order of the program."""
@@ -88,13 +95,34 @@ class CoreMLEvaluator:
 
     def logits(self, images: Tensor) -> Tensor:
         check_size(images, self.info)
-        pixels = _to_pixels(images.cpu(), self.info)
-        return torch.cat([self._run(image) for image in pixels.split(1)])
+        batches = self._as_input(images).split(self.batch_size)
+        return torch.cat([self._run(self._whole_batch(batch))[: len(batch)] for batch in batches])
+
+    def _as_input(self, images: Tensor) -> Tensor:
+        return self.to_pixels(images) if self.takes_image else normalize(images.cpu(), self.info)
+
+    def to_pixels(self, images: Tensor) -> Tensor:
+        """What an image input is given: float32 of whole numbers 0 to 255. (B, 3, H, W) to the same."""
+        return _to_pixels(images.cpu(), self.info)
+
+    def _whole_batch(self, images: Tensor) -> Tensor:
+        """As many images as the program takes at once; the last one fills the places that are left."""
+        missing = self.batch_size - len(images)
+        return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
 
     @torch.inference_mode()
-    def _run(self, image: Tensor) -> Tensor:
-        """Pixels (1, 3, H, W), 0 to 255, to logits (1, classes)."""
-        return execute(self._instructions, {self._input: image})[self._logits].reshape(1, -1)
+    def _run(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W), pixels 0 to 255 or normalised, to logits (B, classes)."""
+        return execute(self._instructions, {self._input: images})[self._logits].reshape(len(images), -1)
+
+    @torch.inference_mode()
+    def trace(self, images: Tensor) -> list[tuple[str, Tensor]]:
+        """Type and output of every operation with one output, in the order of the program, for at most one batch."""
+        values = execute(self._instructions, {self._input: self._whole_batch(self._as_input(images))})
+        single = [
+            (step.operation, values[step.outputs[0][0]]) for step in self._instructions if len(step.outputs) == 1
+        ]
+        return [(operation, value[: len(images)]) for operation, value in single]
 
 
 def prepare(operations: Iterable[Any]) -> list[Instruction]:
@@ -208,4 +236,4 @@ def _prepare(operation: Any, expanded: _Expanded) -> Instruction:
             "Export the model with `fastvit export --format coreml`.",
         ) from error
     outputs = tuple((str(var.name), var.dtype is types.fp16) for var in operation.outputs)
-    return Instruction(function, constants, inputs, outputs)
+    return Instruction(str(operation.op_type), function, constants, inputs, outputs)

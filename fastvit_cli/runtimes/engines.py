@@ -1,5 +1,6 @@
 """Which program computes a model: the file's own, the one that was asked for, or the fastest that is right."""
 
+import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ def with_engine(opened: "Runtime", engine: str, img_size: int, num_images: int) 
         FastViTError: the engine cannot run such a file, or is not installed.
         WorkFailedError: the conversion failed.
     """
+    from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
+    from fastvit_cli.runtimes.coreml_runtime import CoreMLRuntime
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
     if isinstance(opened, TorchRuntime):
@@ -53,6 +56,8 @@ def with_engine(opened: "Runtime", engine: str, img_size: int, num_images: int) 
             f"An exported file that runs on {own} cannot run on {engine}.",
             f"Pass --engine {own}, or the checkpoint it was exported from.",
         )
+    if isinstance(opened, CoreMLEvaluator) and sys.platform == "darwin" and opened.takes_image:
+        return Chosen(CoreMLRuntime(opened), "Core ML itself, on the units that it chooses", own_form=True)
     if opened.engine == "coreml-emulated":
         words = "an emulation of Core ML, operation by operation: the package's numbers, not its speed"
         return Chosen(opened, words, own_form=True)
@@ -68,9 +73,12 @@ def _for_network(opened: "TorchRuntime", engine: str, img_size: int, num_images:
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
     if engine == TORCH:
-        return Chosen(opened, "as it is in the file, as --engine torch asks", own_form=True)
-    if engine == COREML:
-        raise FastViTError("Weights cannot run on coreml.", "Export them first: fastvit export --format coreml.")
+        return Chosen(opened, "as it is in the file", own_form=True)
+    if engine in (COREML, OPENVINO):
+        raise FastViTError(
+            f"Weights cannot run on {engine}.",
+            f"Export them first: fastvit export --format {engine}, then pass --ckpt with that file.",
+        )
     network = fuse_all(opened.network)
     info = replace(opened.info, form="all", preprocessing=opened.info.preprocessing.at_size(img_size))
     folded = "all folded" + ("" if opened.info.form == "all" else f", while the file is {_FORMS[opened.info.form]}")
@@ -85,9 +93,7 @@ def _for_network(opened: "TorchRuntime", engine: str, img_size: int, num_images:
         return Chosen(CompiledRuntime(network, info, opened.device), f"compiled, {folded}; {why}", own_form=False)
     graph = to_onnx(network.cpu(), info).SerializeToString()
     converted = f"converted to ONNX in memory, {folded}; {why}"
-    if engine == ONNXRUNTIME:
-        return Chosen(OnnxRuntime(graph, opened.device), converted, own_form=False)
-    raise FastViTError("There is no engine openvino in this installation.", "Pass --engine onnxruntime.")
+    return Chosen(OnnxRuntime(graph, opened.device), converted, own_form=False)
 
 
 _FORMS = {"unfused": "unfused", "branches": "fused by branches"}

@@ -124,8 +124,8 @@ def main() -> None:
         (side, f"{np.median([rate for rate, _ in found]):.1f}", f"{found[0][1]:.2f}")
         for side, found in scored.items()
     ]
-    threads = torch.get_num_threads()
-    title = f"fastvit_{options.variant}, {options.images} JPEGs, {options.workers} workers, {threads} threads"
+    machine = f"{options.workers} workers, {torch.get_num_threads()} threads"
+    title = f"fastvit_{options.variant}, {options.images} JPEGs, {machine}"
     Console().print(data_table(("", "images/s", "top-1 %"), rows, title=title))
     Console().print(f"× timm, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 

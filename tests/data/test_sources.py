@@ -162,3 +162,17 @@ def test_specs_mean_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.M
     assert choose_data("wds/shards").name == f"wds/{tmp_path / 'shards'}"
     assert choose_data("torch/folder@photos").name == f"torch/folder@{tmp_path / 'photos'}"
     assert choose_data("hfds/ylecun/mnist").name == "hfds/ylecun/mnist"
+
+
+def test_imagenet_folders_find_their_place_in_a_model_of_words() -> None:
+    """Apple's packages name ImageNet's classes in words, and folders are named by synsets."""
+    from fastvit_cli.data.imagenet import descriptions
+
+    synsets = ("n01440764", "n02012849")  # a tench, and the crane that is a bird
+    files = PackedNames.of(f"{synset}/0.jpg" for synset in synsets)
+    images = ImageFolder(Path("val"), synsets, files, np.arange(2, dtype=np.int32))
+    words = tuple(words.split(",")[0] for words in descriptions())
+    for names in (None, words, tuple(reversed(words))):
+        found = with_model_classes(images, 1000, names)
+        assert [found.class_names[label].split(",")[0] for label in found.labels] == ["tench", "crane"]
+    assert with_model_classes(images, 1000, None).labels.tolist() == [0, 134]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from helpers.evaluation_models import Colours
+from helpers.loaded import loaded_model
 
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.evaluation.bulk import models_of
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.evaluation.validate import Listeners, validate
+from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 
 def _config(**options: object) -> ValidateConfig:
@@ -53,6 +56,31 @@ def test_comparison_with_itself_and_another(five_classes: DataChoice, colours: C
     assert other.num_flips == len(other.flips) > 0
     assert other.logits.top1_agreement == pytest.approx(1 - other.num_flips / 30)
     assert all(Path(flip.image).parent.name == flip.label for flip in other.flips)
+
+
+def test_what_is_compared_runs_as_it_is_in_the_file(five_classes: DataChoice, colours: Colours) -> None:
+    loaded = loaded_model("t8")
+    network = TorchRuntime(loaded.network, loaded.info, torch.device("cpu"))
+    result = validate(_config(compare="exported"), network, five_classes, "x", other=colours).result
+    assert (result.engine_reason, result.engine) == ("as it is in the file", "torch")
+    explicit = validate(_config(compare="exported", engine="torch"), network, five_classes, "x", other=colours).result
+    assert explicit.comparison == result.comparison, "an engine for weights does not trouble an exported file"
+
+
+def test_models_of_other_classes_are_not_compared(five_classes: DataChoice, colours: Colours) -> None:
+    other = Colours()
+    other.info = replace(other.info, class_names=("ant", "bee", "cow", "emu", "dog"))
+    with pytest.raises(FastViTError, match="class 3 is 'dog' to one, 'emu' to the other"):
+        validate(_config(compare="other"), colours, five_classes, "x", other=other)
+    other.info = replace(other.info, num_classes=4, class_names=None)
+    with pytest.raises(FastViTError, match="5 classes, the one to compare 4"):
+        validate(_config(compare="other"), colours, five_classes, "x", other=other)
+
+
+def test_a_model_without_a_classifier(five_classes: DataChoice, colours: Colours) -> None:
+    colours.info = replace(colours.info, num_classes=0, class_names=None)
+    with pytest.raises(FastViTError, match="is no classifier"):
+        validate(_config(), colours, five_classes, "x")
 
 
 def test_a_subset_of_the_classes(five_classes: DataChoice, colours: Colours, tmp_path: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.loaded import pixels
 from torch import Tensor, nn
 
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
+from fastvit_cli.runtimes.engines import with_engine
 from fastvit_cli.runtimes.open import open_runtime
 
 CPU = torch.device("cpu")
@@ -110,3 +112,25 @@ def test_compressed_weights_are_expanded(tmp_path: Path, kind: str, capfd: pytes
         (model.head.weight,) = [nn.Parameter(w) for w in runtime.weights() if w.shape == model.head.weight.shape]
         images = pixels(1, size=32)
         torch.testing.assert_close(runtime.logits(images), model.logits(images.float()), rtol=1e-4, atol=1e-4)
+
+
+def test_core_ml_itself_on_a_mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is only there on a Mac: here its predictions are played by the emulation."""
+    _write(tmp_path / "other.mlpackage", classifies=True)
+    package = CoreMLEvaluator(tmp_path / "other.mlpackage")
+
+    def predict(_: Any, data: dict[str, Any]) -> dict[str, Any]:
+        image = torch.from_numpy(np.array(data["picture"])).permute(2, 0, 1)[None]
+        named = dict(zip(LABELS, package.logits(image).softmax(-1)[0].tolist(), strict=True))
+        return {"classLabel": "hen", package.description.predictedProbabilitiesName: dict(reversed(named.items()))}
+
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("coremltools.models.MLModel.predict", predict)
+    chosen = with_engine(package, "auto", 32, 1)
+    assert (chosen.runtime.engine, chosen.own_form) == ("coreml", True)
+    images = pixels(2, size=32)
+    found, expected = chosen.runtime.logits(images), package.logits(images)
+    torch.testing.assert_close(found.softmax(-1), expected.softmax(-1))
+    monkeypatch.setattr("coremltools.models.MLModel.predict", lambda *_: 1 / 0)
+    with pytest.raises(WorkFailedError, match="Core ML cannot run"):
+        chosen.runtime.logits(images)
