@@ -1,26 +1,51 @@
 """`fastvit export`."""
 
+from typing import TYPE_CHECKING
+
 from fastvit_cli.commands.inputs import announced_model, some_real_images
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.ui.session import Session
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+INT8_IMAGES = 128
+
 
 def export(config: ExportConfig, session: Session) -> int:
-    """Write Core ML or ONNX, compared with PyTorch.
+    """Write Core ML, ONNX and other files, compared with PyTorch.
 
-    Core ML is for iPhone and Mac, ONNX for servers. Branches, BatchNorms and layer scales are folded first. The
-    Core ML file takes an RGB image and normalises it itself; it is executed operation by operation, so that it
-    can be trusted without a Mac.
+    Core ML is for iPhone and Mac, ONNX for servers; --list shows the others, and what each can be asked for.
+    Branches, BatchNorms and layer scales are folded first. The Core ML file takes an RGB image and normalises it
+    itself; it is executed operation by operation, so that it can be trusted without a Mac.
 
     Example: [cyan]fastvit export --ckpt best.safetensors --format coreml[/]
     """
+    if config.list:
+        return _list_formats(session)
     from fastvit_cli.exporters.export import export as write_export
-    from fastvit_cli.ui.views import export_view
+    from fastvit_cli.runtimes.quiet import heard_libraries
+    from fastvit_cli.ui.export_views import export_view
 
     loaded = announced_model(config, session, random_allowed=True)
-    images = some_real_images(loaded.info.data, loaded.info.preprocessing.at_size(config.img_size), session)
-    with session.bar("Exporting") as bar:
-        result = write_export(config, loaded, images, lambda step: bar.describe(step.title))
+    preprocessing, data = loaded.info.preprocessing.at_size(config.img_size), config.data or loaded.info.data
+    calibration: Tensor | None = None
+    if config.precision == "int8":  # whose effect on the answers takes more images to see
+        images = some_real_images(data, preprocessing, session, count=INT8_IMAGES)
+        calibration = some_real_images(data, preprocessing, session, "train", INT8_IMAGES)
+    else:
+        images = some_real_images(data, preprocessing, session)
+    with session.bar("Exporting") as bar, heard_libraries(session.verbose):
+        result = write_export(config, loaded, images, lambda step: bar.describe(step.title), calibration)
     session.finish(result, export_view(result))
     return EXIT_DONE if result.check.passed else EXIT_FAILED
+
+
+def _list_formats(session: Session) -> int:
+    from fastvit_cli.exporters.formats import list_formats
+    from fastvit_cli.ui.export_views import formats_view
+
+    formats = list_formats()
+    session.finish(formats, formats_view(formats))
+    return EXIT_DONE

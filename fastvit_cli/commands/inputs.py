@@ -87,8 +87,10 @@ def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfi
     return EXIT_DONE if result.passed else EXIT_FAILED
 
 
-def real_images(data: str, preprocessing: "Preprocessing", session: Session, count: int = 16) -> "Tensor":
-    """Validation images of a data set for a check, uint8 (at most count, 3, H, W).
+def real_images(
+    data: str, preprocessing: "Preprocessing", session: Session, split: str = "val", count: int = 16
+) -> "Tensor":
+    """Images of a data set for a check, uint8 (at most count, 3, H, W).
 
     Raises:
         FastViTError: the folder is not there or no data set.
@@ -96,17 +98,19 @@ def real_images(data: str, preprocessing: "Preprocessing", session: Session, cou
     from fastvit_cli.data.loader import load_some_images
     from fastvit_cli.data.sources import open_images
 
-    return load_some_images(open_images(announced_data(data, None, session), "val"), preprocessing, count)
+    return load_some_images(open_images(announced_data(data, None, session), split), preprocessing, count)
 
 
-def some_real_images(trained_on: str | None, preprocessing: "Preprocessing", session: Session) -> "Tensor":
+def some_real_images(
+    trained_on: str | None, preprocessing: "Preprocessing", session: Session, split: str = "val", count: int = 16
+) -> "Tensor":
     """The same of what the model was trained on, while that is still there, else of the demo."""
     from fastvit_cli.data.sources import DEMO
     from fastvit_cli.errors import FastViTError
 
     if trained_on is not None:
         try:
-            return real_images(trained_on, preprocessing, session)
+            return real_images(trained_on, preprocessing, session, split, count)
         except FastViTError as error:  # the check does not depend on which images they are
             session.note(f"{error.message} The demo images take their place.")
-    return real_images(DEMO, preprocessing, session)
+    return real_images(DEMO, preprocessing, session, split, count)

@@ -18,7 +18,16 @@ RANDOM_IMAGES = 8
 # Largest difference allowed, as a share of the largest logit. Measured from t8 to ma36, with random weights, those of
 # the golden rule and trained ones: float32 at most 1.5e-5 (other orders of summation, ONNX Runtime's own GELU),
 # float16 at most 8e-3 (each of up to 300 intermediates is rounded by up to 4.9e-4; trained weights add up most).
-TOLERANCES = {"fp32": 1e-4, "fp16": 2e-2}
+TOLERANCES = {
+    "fp32": 1e-4,
+    "fp16": 2e-2,
+    "mixed": 2e-2,
+    "int8": 0.5,
+    "palettize8": 0.1,
+    "palettize6": 0.3,
+    "palettize4": 0.9,
+    "int4": 0.9,
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class CheckResult:
 
     Attributes:
         max_abs_error: largest difference of any logit to PyTorch's; None when the file gave none or NaN.
+        mean_abs_error: mean difference over all logits, likewise.
         tolerance: what it may be, absolute.
         top1_agreement: share of images, 0 to 1, on which the file and PyTorch name the same class; None without
             a classifier.
@@ -37,6 +47,7 @@ class CheckResult:
     """
 
     max_abs_error: float | None
+    mean_abs_error: float | None
     tolerance: float | None
     top1_agreement: float | None
     num_images: int
@@ -52,11 +63,12 @@ def random_images(count: int, size: int, seed: int) -> Tensor:
 
 
 def check_export(
-    path: Path, reference: Runtime, images: Tensor | None, precision: str, problems: tuple[str, ...], seed: int = 0
+    path: Path, reference: Runtime, images: Tensor | None, form: str, problems: tuple[str, ...], seed: int = 0
 ) -> CheckResult:
     """Run the written file beside the network it was made from.
 
     Args:
+        form: the precision, or the compression; see `TOLERANCES`.
         images: real ones, raw uint8 (B, 3, H, W), beside the random ones; None has none.
         problems: what the inspection of the file found already.
     """
@@ -68,16 +80,21 @@ def check_export(
         # A single image first: a file that took the batch size of its example for a constant fails.
         comparison = compare(reference, exported, [everything[:1], everything[1:]])
     except FastViTError as error:
-        return CheckResult(None, None, None, 0, False, f"tried to run it on {words}", (*problems, error.message))
-    tolerance = TOLERANCES[precision] * comparison.max_abs_logit
+        return CheckResult(
+            None, None, None, None, 0, False, f"tried to run it on {words}", (*problems, error.message)
+        )
+    tolerance = TOLERANCES[form] * comparison.max_abs_logit
     problems += _numeric_problems(comparison, tolerance)
-    method = _METHODS[exported.engine].format(images=words, operations=getattr(exported, "num_operations", 0))
+    method = f"{exported.engine} on {words}"
+    if isinstance(operations := getattr(exported, "num_operations", None), int):
+        method = f"read back: {operations} operations, all weights, emulated on {words} (numbers, not speed)"
     if exported.engine == "coreml-emulated" and sys.platform == "darwin":
         problems += _problems_on_a_mac(path, reference, everything, tolerance)
-        method += ", and predicted by Core ML on this Mac"
+        method += f", and predicted by Core ML on this Mac{_compute_plan(path)}"
     finite = math.isfinite(comparison.max_abs_error)
     return CheckResult(
         max_abs_error=comparison.max_abs_error if finite else None,
+        mean_abs_error=comparison.mean_abs_error if finite else None,
         tolerance=tolerance,
         top1_agreement=comparison.top1_agreement if reference.info.num_classes else None,
         num_images=comparison.num_images,
@@ -85,12 +102,6 @@ def check_export(
         method=method,
         problems=problems,
     )
-
-
-_METHODS = {
-    "onnxruntime": "onnxruntime on {images}",
-    "coreml-emulated": "read back: {operations} operations, all weights, emulated on {images} (numbers, not speed)",
-}
 
 
 def _numeric_problems(comparison: Comparison, tolerance: float, what: str = "logits") -> tuple[str, ...]:
@@ -103,10 +114,11 @@ def _numeric_problems(comparison: Comparison, tolerance: float, what: str = "log
 
 def _problems_on_a_mac(path: Path, reference: Runtime, images: Tensor, tolerance: float) -> tuple[str, ...]:
     from fastvit_cli.runtimes.compare import compare_logits
+    from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
     from fastvit_cli.runtimes.coreml_mac import predict
 
     expected = reference.logits(images)
-    if reference.info.class_names is not None:
+    if CoreMLEvaluator(path).labels is not None:
         # Logits that are off by e move a probability by no more than e / 2: the same tolerance serves.
         expected = expected.softmax(-1)
     try:
@@ -114,3 +126,12 @@ def _problems_on_a_mac(path: Path, reference: Runtime, images: Tensor, tolerance
     except FastViTError as error:
         return (error.message,)
     return _numeric_problems(compare_logits(expected, found), tolerance, "Core ML's own predictions")
+
+
+def _compute_plan(path: Path) -> str:
+    """Which units Core ML plans to use, as the end of a sentence."""
+    from fastvit_cli.runtimes.coreml_mac import compute_plan
+
+    shares = compute_plan(path)
+    planned = ", ".join(f"{100 * share:.0f} % on the {unit}" for unit, share in shares.items())
+    return f" (operations planned: {planned})" if planned else ""

@@ -1,9 +1,5 @@
 """Core ML: an ML program that takes an image as a phone has it, and names its class."""
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,175 +8,237 @@ from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.coreml_compress import (
+    KEPT_IN_FLOAT32,
+    compressed,
+    compute_precision,
+    count_compressed,
+    require_compression,
+)
+from fastvit_cli.exporters.coreml_package import make_reproducible, package_replaced_when_done
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.onnx_conversion import PixelNormalization
 from fastvit_cli.runtimes.quiet import quiet_libraries
 from fastvit_cli.version import __version__
 
-INPUT = "image"
+IMAGE_INPUT, TENSOR_INPUT = "image", "images"
 CLASSIFIER_OUTPUTS = ("classLabel", "classLabel_probs")  # the names Apple's tools and Vision look for
+LICENCE = "That of the weights it was exported from."
+_PREVIEW = "com.apple.coreml.model.preview.type"
+_DATE = "com.github.apple.coremltools.conversion_date"
+
+_DESCRIPTIONS = {
+    IMAGE_INPUT: "The image, RGB, {size} x {size}. It is normalised inside.",
+    TENSOR_INPUT: "Images ({batch}, 3, {size}, {size}), RGB, (x / 255 - mean) / std with mean {mean} and std {std}.",
+    "classLabel": "The most probable class.",
+    "classLabel_probs": "The probability of each class.",
+    "logits": "One logit for each of {classes} classes, before the softmax.",
+    "embedding": "The pooled embedding.",
+}
 
 
-class _FromPixels(nn.Module):
-    """Pixels (1, 3, H, W) of 0 to 255 to what the exported model gives: probabilities, logits or the embedding.
+class _Packaged(nn.Module):
+    """What the package computes: from its input to probabilities, logits or the embedding."""
 
-    Core ML's image input scales all channels alike, and zero padding comes after the normalisation, so the
-    normalisation cannot be folded away. It is written as (x - 255 mean) * 1 / (255 std): whole numbers up to
-    255 are exact in float16, x / 255 is not.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, network: FastViT, info: ModelInfo) -> None:
+    def __init__(self, network: FastViT, info: ModelInfo, config: ExportConfig) -> None:
         super().__init__()
         self.network = network
-        mean = torch.tensor(info.preprocessing.mean, dtype=torch.float64).reshape(1, 3, 1, 1)
-        std = torch.tensor(info.preprocessing.std, dtype=torch.float64).reshape(1, 3, 1, 1)
-        self.register_buffer("mean", (255.0 * mean).float())
-        self.register_buffer("scale", (1.0 / (255.0 * std)).float())
-        self.classifies = info.class_names is not None
+        # Core ML's image input scales all channels alike: the normalisation has to be part of the program.
+        self.normalization = nn.Identity() if config.tensor_input else PixelNormalization(info.preprocessing)
+        self.classifies = class_labels(info, config) is not None
 
     def forward(self, image: Tensor) -> Tensor:
-        out: Tensor = self.network((image - self.mean) * self.scale)
+        out: Tensor = self.network(self.normalization(image))
         return out.softmax(-1) if self.classifies else out
 
 
-def class_labels(info: ModelInfo) -> tuple[str, ...] | None:
-    """The labels to write: Core ML keys its probabilities by them, so a name that comes again gets its index.
+def class_labels(info: ModelInfo, config: ExportConfig) -> tuple[str, ...] | None:
+    """The labels to write, None without a classifier.
 
-    >>> class_labels(info_with_names("crane", "swan", "crane"))
+    Core ML keys its probabilities by them, so a name that comes again gets its index.
+
+    Raises:
+        FastViTError: a name that Core ML cannot carry.
+
+    >>> class_labels(info_with_names("crane", "swan", "crane"), config)
     ("crane", "swan", "crane (2)")
     """
-    if info.class_names is None:
+    if info.class_names is None or config.logits:
         return None
-    seen: set[str] = set()
-    labels = []
+    labels: list[str] = []
+    taken: set[str] = set()
     for index, name in enumerate(info.class_names):
-        labels.append(f"{name} ({index})" if name in seen else name)
-        seen.add(name)
+        if not name or not name.isprintable():  # lone surrogates, of file names that are no text, are not printable
+            raise FastViTError(
+                f"Core ML cannot carry the name of class {index}, {name!a}.",
+                "Rename the class and train again, or pass --logits, which needs no names.",
+            )
+        label = name
+        while label in taken:
+            label = f"{label} ({index})"
+        labels.append(label)
+        taken.add(label)
     return tuple(labels)
 
 
-def output_names(info: ModelInfo) -> tuple[str, ...]:
+def output_names(info: ModelInfo, config: ExportConfig) -> tuple[str, ...]:
     """Names of the package's outputs: of a classifier when the classes have names, else one."""
-    if info.class_names is not None:
+    if info.class_names is not None and not config.logits:
         return CLASSIFIER_OUTPUTS
     return ("logits",) if info.num_classes else ("embedding",)
 
 
-def write(network: FastViT, info: ModelInfo, path: Path, precision: str) -> None:
+def write(
+    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, _images: Tensor | None = None
+) -> tuple[str, ...]:
     """Write an `.mlpackage`; it appears whole or not at all.
 
-    Input `image`: RGB, H x W. Outputs: see `output_names`. The metadata is one JSON text under `fastvit`.
+    Input `image`: RGB, H x W, or with `tensor_input` `images`: float32 (batch, 3, H, W), normalised. Outputs: see
+    `output_names`. The metadata is one JSON text under `fastvit`.
 
     Raises:
-        FastViTError: the folder cannot be written.
+        FastViTError: the folder cannot be written, a class name that Core ML cannot carry, or a missing library.
         WorkFailedError: conversion failed.
     """
-    with _package_replaced_when_done(path) as temporary, quiet_libraries():
+    class_labels(info, config)  # raises before anything is begun
+    if config.compress is not None:
+        require_compression(config.compress)
+    with package_replaced_when_done(path) as temporary, quiet_libraries():
         try:
-            model = _convert(network, info, precision)
+            model = convert(network, info, config)
+            if config.compress is not None:
+                model = compressed(model, config.compress)
         except Exception as error:  # coremltools raises many types here, none of them documented
             raise WorkFailedError(
                 f"coremltools could not convert the network ({type(error).__name__}).",
                 "Run again with --verbose and report the traceback.",
             ) from error
-        model.author = "fastvit"
-        model.version = __version__
-        model.short_description = f"FastViT-{info.variant.upper()}, {_what_it_gives(info)}"
-        model.user_defined_metadata[METADATA_KEY] = info.to_json()
+        _describe(model, info, config)
         model.save(str(temporary))
+        make_reproducible(temporary)
+        return _notes(model, config)
 
 
-def _what_it_gives(info: ModelInfo) -> str:
-    return f"image classifier of {info.num_classes} classes" if info.num_classes else "image embedding"
+def _notes(model: Any, config: ExportConfig) -> tuple[str, ...]:
+    notes = []
+    if config.precision == "mixed":
+        notes.append(f"kept in fp32: {', '.join(KEPT_IN_FLOAT32)}")
+    if config.compress is not None:
+        layers, small = count_compressed(model._mil_program)
+        notes.append(
+            f"{config.compress}: the weights of {small} of {layers} layers; "
+            f"{layers - small}, too small or not divisible, stay {config.resolved_precision}"
+        )
+    return tuple(notes)
 
 
-def _convert(network: FastViT, info: ModelInfo, precision: str) -> Any:
+def _describe(model: Any, info: ModelInfo, config: ExportConfig) -> None:
+    """What Xcode shows of the model, and what our own commands read."""
+    kind = f"image classifier of {info.num_classes} classes" if info.num_classes else "image embedding"
+    model.author, model.version, model.license = "fastvit", __version__, LICENCE
+    model.short_description = f"FastViT-{info.variant.upper()}, {kind}"
+    preprocessing = info.preprocessing
+    values = {
+        "size": preprocessing.img_size,
+        "batch": config.batch_size,
+        "mean": preprocessing.mean,
+        "std": preprocessing.std,
+        "classes": info.num_classes,
+    }
+    name = TENSOR_INPUT if config.tensor_input else IMAGE_INPUT
+    model.input_description[name] = _DESCRIPTIONS[name].format(**values)
+    for name in output_names(info, config):
+        model.output_description[name] = _DESCRIPTIONS[name].format(**values)
+    properties = model.user_defined_metadata
+    properties[METADATA_KEY] = info.to_json()
+    if output_names(info, config) == CLASSIFIER_OUTPUTS and not config.tensor_input:
+        properties[_PREVIEW] = "imageClassifier"
+    if _DATE in properties:  # two exports of the same model are the same file
+        del properties[_DATE]
+
+
+def convert(network: FastViT, info: ModelInfo, config: ExportConfig) -> Any:
+    """The network as a coremltools model, in memory. See `write`."""
     import coremltools as ct
     import numpy as np
 
     size = info.preprocessing.img_size
-    shape = (1, 3, size, size)
-    exported = torch.export.export(_FromPixels(network, info).eval(), (torch.zeros(shape),))
-    labels = class_labels(info)
+    shape = (config.batch_size, 3, size, size)
+    exported = torch.export.export(_Packaged(network, info, config).eval(), (torch.zeros(shape),))
+    given = (
+        ct.TensorType(name=TENSOR_INPUT, shape=shape, dtype=np.float32)
+        if config.tensor_input
+        else ct.ImageType(name=IMAGE_INPUT, shape=shape, color_layout=ct.colorlayout.RGB)
+    )
+    labels = class_labels(info, config)
     head = (
-        {"outputs": [ct.TensorType(name=output_names(info)[0], dtype=np.float32)]}
+        {"outputs": [ct.TensorType(name=output_names(info, config)[0], dtype=np.float32)]}
         if labels is None
         else {"classifier_config": ct.ClassifierConfig(list(labels))}
     )
     return ct.convert(
         exported.run_decompositions({}),  # the converter takes the inference dialect only
-        inputs=[ct.ImageType(name=INPUT, shape=shape, color_layout=ct.colorlayout.RGB)],
-        compute_precision=ct.precision.FLOAT16 if precision == "fp16" else ct.precision.FLOAT32,
-        minimum_deployment_target=ct.target.iOS16,
+        inputs=[given],
+        compute_precision=compute_precision(config.resolved_precision),
+        minimum_deployment_target=getattr(ct.target, config.resolved_target),
         skip_model_load=True,
         **head,
     )
 
 
-@contextlib.contextmanager
-def _package_replaced_when_done(path: Path) -> Iterator[Path]:
-    """As `atomic.replaced_when_done`, for a folder: an old package goes when the new one is complete."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise FastViTError(
-            f"Cannot write to '{path.parent}' ({error.strerror}).", "Pass --output with a folder you may write."
-        ) from error
-    try:
-        yield workplace / path.name
-        if path.exists():  # a folder cannot be renamed onto another one
-            path.rename(workplace / "old")
-        try:
-            (workplace / path.name).rename(path)
-        except OSError:
-            if (workplace / "old").exists():
-                (workplace / "old").rename(path)
-            raise
-    except OSError as error:
-        raise FastViTError(
-            f"Writing '{path}' failed ({error.strerror}).", "Free some space or pass another --output."
-        ) from error
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+# How far the weights of a layer may be from the network's, as a share of their norm.
+_WEIGHT_TOLERANCES = {"palettize8": 0.02, "palettize6": 0.06, "palettize4": 0.25, "int8": 0.05, "int4": 0.2}
 
 
-def inspect(path: Path, info: ModelInfo, network: FastViT) -> tuple[str, ...]:
+def inspect(path: Path, info: ModelInfo, network: FastViT, config: ExportConfig) -> tuple[str, ...]:
     """What is wrong with interface and weights of the package as written; empty when nothing is."""
     from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
 
     package = CoreMLEvaluator(path)
     size, description = info.preprocessing.img_size, package.description
-    inputs = [(port.name, port.type.WhichOneof("Type"), port.type.imageType) for port in description.input]
     outputs = tuple(port.name for port in description.output)
-    problems = []
-    name, kind, image = inputs[0]
-    if (len(inputs), name, kind, image.width, image.height) != (1, INPUT, "imageType", size, size):
-        problems.append(f"the input is {name}, {kind} {image.width}x{image.height}, not an image of {size}x{size}")
-    elif image.colorSpace != image.RGB:
-        problems.append("the input image is not RGB")
-    if outputs != output_names(info):
-        problems.append(f"the outputs are {', '.join(outputs)}, not {', '.join(output_names(info))}")
-    if package.labels != class_labels(info):
+    problems = [*_input_problems(description, size, config)]
+    if outputs != output_names(info, config):
+        problems.append(f"the outputs are {', '.join(outputs)}, not {', '.join(output_names(info, config))}")
+    if package.labels != class_labels(info, config):
         problems.append("the class labels are not those of the model")
     if package.info.to_json() != info.to_json():
         problems.append("the metadata is not what was written")
-    return (*problems, *_weight_problems(package.weights(), _weights_in_order(network, size)))
+    problems += _weight_problems(package.weights(), _weights_in_order(network, size), config.compress)
+    return tuple(problems)
 
 
-def _weight_problems(found: list[Tensor], expected: list[Tensor]) -> tuple[str, ...]:
+def _input_problems(description: Any, size: int, config: ExportConfig) -> tuple[str, ...]:
+    inputs = [(port.name, port.type.WhichOneof("Type"), port.type) for port in description.input]
+    name, kind, port = inputs[0]
+    if config.tensor_input:
+        shape = [config.batch_size, 3, size, size]
+        found = list(port.multiArrayType.shape)
+        same = (len(inputs), name, kind, found) == (1, TENSOR_INPUT, "multiArrayType", shape)
+        return () if same else (f"the input is {name}, {kind} {found}, not an array of {shape}",)
+    image = port.imageType
+    if (len(inputs), name, kind, image.width, image.height) != (1, IMAGE_INPUT, "imageType", size, size):
+        return (f"the input is {name}, {kind} {image.width}x{image.height}, not an image of {size}x{size}",)
+    return () if image.colorSpace == image.RGB else ("the input image is not RGB",)
+
+
+def _weight_problems(found: list[Tensor], expected: list[Tensor], compress: str | None) -> tuple[str, ...]:
     """Compare all weights with those of the network; comparing outputs would not see a few wrong ones."""
     shapes = [tuple(tensor.shape) for tensor in found]
     if shapes != [tuple(tensor.shape) for tensor in expected]:
         return (f"the package holds {len(found)} weight tensors, the network {len(expected)}, or of other shapes",)
+    wrong = sum(not _same_weights(have, want, compress) for have, want in zip(found, expected, strict=True))
+    return (f"{wrong} of {len(found)} weight tensors differ from the network's",) if wrong else ()
+
+
+def _same_weights(found: Tensor, expected: Tensor, compress: str | None) -> bool:
+    if compress is not None:
+        distance = (found - expected).norm()
+        return bool(distance <= _WEIGHT_TOLERANCES[compress] * expected.norm())
     # Half a unit in the last place of float16, and its smallest step, to which coremltools rounds whatever is smaller
     # and not zero. A float32 package is well within.
-    wrong = sum(
-        not torch.allclose(have, want, rtol=2**-11, atol=2**-24) for have, want in zip(found, expected, strict=True)
-    )
-    return (f"{wrong} of {len(found)} weight tensors differ from the network's",) if wrong else ()
+    return torch.allclose(found, expected, rtol=2**-11, atol=2**-24)
 
 
 @torch.inference_mode()

@@ -10,10 +10,13 @@ from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.exporters.check import CheckResult, check_export
+from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, random_images
 from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.formats import FORMATS
-from fastvit_cli.exporters.outputs import Step, choose_output
+from fastvit_cli.exporters.outputs import Step, choose_output, refuse_existing
+from fastvit_cli.exporters.snippets import write_snippet
+from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
@@ -29,6 +32,10 @@ class ExportResult:
         img_size: side of the input, pixels.
         headless: gives the pooled embedding instead of logits.
         class_names_inside: the file names the classes itself.
+        notes: what is worth knowing of how it was made, one sentence each.
+        drift: with `debug_drift`, the first layer that differs, in words.
+        zip: with `zip`, the same package as one file.
+        snippet: the lines that load and run the file, which `snippet_file` holds.
     """
 
     output: str
@@ -41,6 +48,11 @@ class ExportResult:
     headless: bool
     num_classes: int
     class_names_inside: bool
+    notes: tuple[str, ...]
+    drift: str | None
+    zip: str | None
+    snippet: str
+    snippet_file: str
 
 
 def export(
@@ -48,6 +60,7 @@ def export(
     loaded: LoadedModel,
     images: Tensor | None = None,
     on_event: Callable[[Step], None] | None = None,
+    calibration: Tensor | None = None,
 ) -> ExportResult:
     """Fold everything that folds, convert, write, then compare the file with the network as it was loaded.
 
@@ -56,6 +69,7 @@ def export(
     Args:
         images: real images for the check, raw uint8 (B, 3, img_size, img_size); noise is always added.
         on_event: called with a `Step` as each part begins.
+        calibration: real images of the same kind that int8 is calibrated with; it needs some.
 
     Raises:
         FastViTError: the format is not available here, or the output exists or cannot be written.
@@ -64,21 +78,26 @@ def export(
     step = on_event or (lambda _: None)
     target, precision = FORMATS[config.format], config.resolved_precision
     output = choose_output(config.output, loaded, target.suffix, config.force)
+    if config.zip:
+        refuse_existing(output.with_name(f"{output.name}.zip"), config.force)
+    if output.suffix == ".xml":
+        refuse_existing(output.with_suffix(".bin"), config.force)
     write, inspect = target.functions()
     network, info = _what_to_export(loaded, config)
 
     step(Step("Fusing"))
-    fused = fuse_all(network)
-    fused_info = _info_of_export(info, loaded.info, precision)
+    fused = channels_first(fuse_all(network))
+    fused_info = _info_of_export(info, loaded.info, config)
     step(Step(f"Converting to {target.title}"))
-    write(fused, fused_info, output, precision)
+    notes = write(fused, fused_info, output, config, calibration)
+    snippet_file, snippet = write_snippet(output, fused_info, config)
     step(Step(f"Checking {output.name}"))
     check = check_export(
         output,
         TorchRuntime(network, info, torch.device("cpu")),
         images,
-        precision,
-        inspect(output, fused_info, fused),
+        config.compress or precision,
+        inspect(output, fused_info, fused, config),
         config.seed,
     )
     return ExportResult(
@@ -92,7 +111,25 @@ def export(
         headless=info.num_classes == 0,
         num_classes=info.num_classes,
         class_names_inside=info.class_names is not None,
+        notes=notes,
+        drift=_drift(config, output, fused, fused_info, images) if config.debug_drift else None,
+        zip=_pack(output) if config.zip else None,
+        snippet=snippet,
+        snippet_file=str(snippet_file),
     )
+
+
+def _drift(config: ExportConfig, output: Path, network: FastViT, info: ModelInfo, images: Tensor | None) -> str:
+    size = info.preprocessing.img_size
+    image = random_images(1, size, config.seed) if images is None else images[:1]
+    allowed = TOLERANCES[config.compress or config.resolved_precision]
+    return describe_drift(layer_drifts(output, network, info, image), allowed)
+
+
+def _pack(output: Path) -> str:
+    from fastvit_cli.exporters.coreml_package import pack
+
+    return str(pack(output))
 
 
 def _what_to_export(loaded: LoadedModel, config: ExportConfig) -> tuple[FastViT, ModelInfo]:
@@ -106,9 +143,10 @@ def _what_to_export(loaded: LoadedModel, config: ExportConfig) -> tuple[FastViT,
     return network, info
 
 
-def _info_of_export(info: ModelInfo, source: ModelInfo, precision: str) -> ModelInfo:
+def _info_of_export(info: ModelInfo, source: ModelInfo, config: ExportConfig) -> ModelInfo:
     """Metadata of the exported file. A measured top-1 holds for the same input size and precision only."""
-    same = precision == "fp32" and (info.preprocessing, info.num_classes) == (
+    exact = config.resolved_precision == "fp32" and config.compress is None
+    same = exact and (info.preprocessing, info.num_classes) == (
         source.preprocessing,
         source.num_classes,
     )
@@ -117,4 +155,6 @@ def _info_of_export(info: ModelInfo, source: ModelInfo, precision: str) -> Model
 
 def _size(path: Path) -> int:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    if path.suffix == ".xml":
+        files.append(path.with_suffix(".bin"))
     return sum(file.stat().st_size for file in files)

@@ -12,13 +12,17 @@ from fastvit_cli.errors import FastViTError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from fastvit_cli.checkpoints.metadata import ModelInfo
+    from fastvit_cli.exporters.config import ExportConfig
     from fastvit_cli.models.network import FastViT
 
-    # Write an all-fused network and its metadata to a path at a precision.
-    Write = Callable[[FastViT, ModelInfo, Path, str], None]
+    # Write an all-fused, channels-first network and its metadata to a path; the images, raw uint8, calibrate.
+    # Returns what is worth knowing of what was done, one sentence each.
+    Write = Callable[[FastViT, ModelInfo, Path, ExportConfig, Tensor | None], tuple[str, ...]]
     # What is wrong with a written file apart from its numbers, one sentence each.
-    Inspect = Callable[[Path, ModelInfo, FastViT], tuple[str, ...]]
+    Inspect = Callable[[Path, ModelInfo, FastViT, ExportConfig], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class ExportFormat:
         suffix: of the file or folder, with the dot.
         module: holds `write` and `inspect` of the format.
         needs: modules that must be installed.
+        extra: the extra of this package that installs them; None when every installation has them.
         precisions: the legal ones, the default first.
-        max_batch_size: None where the batch is a free dimension.
+        options: fields of `ExportConfig` that not every format has and this one does.
         not_on: `sys.platform` names on which the format cannot be written.
     """
 
@@ -40,7 +45,8 @@ class ExportFormat:
     module: str
     needs: tuple[str, ...]
     precisions: tuple[str, ...]
-    max_batch_size: int | None = None
+    extra: str | None = None
+    options: tuple[str, ...] = ()
     not_on: tuple[str, ...] = ()
 
     def functions(self) -> "tuple[Write, Inspect]":
@@ -51,15 +57,23 @@ class ExportFormat:
         """
         if sys.platform in self.not_on:
             raise FastViTError(f"{self.title} files cannot be written on {sys.platform}.", "Use Linux or macOS.")
-        missing = [name for name in self.needs if importlib.util.find_spec(name) is None]
-        if missing:
-            raise FastViTError(
-                f"Exporting to {self.title} needs {' and '.join(missing)}, which this Python "
-                f"({sys.version_info.major}.{sys.version_info.minor}) does not have.",
-                f"Run: pip install {' '.join(missing)}",
-            )
+        require_modules(self.needs, f"Exporting to {self.title}", self.extra)
         module = importlib.import_module(self.module)
         return module.write, module.inspect
+
+
+def require_modules(names: tuple[str, ...], what: str, extra: str | None) -> None:
+    """
+    Raises:
+        FastViTError: some of the modules are not installed.
+    """
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        raise FastViTError(
+            f"{what} needs {' and '.join(missing)}, which this Python ({python}) does not have.",
+            f"Run: pip install {' '.join(missing) if extra is None else repr(f'fastvit[{extra}]')}",
+        )
 
 
 FORMATS = {
@@ -68,15 +82,89 @@ FORMATS = {
         suffix=".onnx",
         module="fastvit_cli.exporters.onnx",
         needs=("onnx", "onnxscript", "onnxruntime"),
-        precisions=("fp32",),
+        precisions=("fp32", "fp16", "int8"),
+        options=("opset", "image_input", "debug_drift"),
     ),
     "coreml": ExportFormat(
         title="Core ML",
         suffix=".mlpackage",
         module="fastvit_cli.exporters.coreml",
         needs=("coremltools",),
-        precisions=("fp16", "fp32"),
-        max_batch_size=1,  # Core ML's image inputs have no batch dimension
+        precisions=("fp16", "fp32", "mixed"),
+        options=("tensor_input", "logits", "compress", "deployment_target", "zip", "debug_drift"),
         not_on=("win32",),
     ),
+    "pt2": ExportFormat(
+        title="torch.export",
+        suffix=".pt2",
+        module="fastvit_cli.exporters.pt2",
+        needs=(),
+        precisions=("fp32",),
+    ),
+    "torchscript": ExportFormat(
+        title="TorchScript",
+        suffix=".torchscript",
+        module="fastvit_cli.exporters.torchscript",
+        needs=(),
+        precisions=("fp32",),
+    ),
+    "openvino": ExportFormat(
+        title="OpenVINO",
+        suffix=".xml",
+        module="fastvit_cli.exporters.openvino",
+        needs=("openvino",),
+        precisions=("fp32", "fp16"),
+        extra="openvino",
+    ),
 }
+
+
+@dataclass(frozen=True)
+class FormatRow:
+    """A row of `export --list`.
+
+    Attributes:
+        available: this machine can write the format now.
+        install: the pip command for what is missing; None when nothing is.
+    """
+
+    name: str
+    title: str
+    suffix: str
+    precisions: tuple[str, ...]
+    options: tuple[str, ...]
+    platforms: str
+    extra: str | None
+    available: bool
+    install: str | None
+
+
+@dataclass(frozen=True)
+class FormatList:
+    """What `export --list` shows."""
+
+    formats: tuple[FormatRow, ...]
+
+
+def list_formats() -> FormatList:
+    """The table, as it holds on this machine."""
+    return FormatList(tuple(_row(name, target) for name, target in FORMATS.items()))
+
+
+def _row(name: str, target: ExportFormat) -> FormatRow:
+    install = None
+    try:
+        require_modules(target.needs, target.title, target.extra)
+    except FastViTError as error:
+        install = error.hint.removeprefix("Run: ")
+    return FormatRow(
+        name=name,
+        title=target.title,
+        suffix=target.suffix,
+        precisions=target.precisions,
+        options=tuple("--" + option.replace("_", "-") for option in target.options),
+        platforms="Linux, macOS" if "win32" in target.not_on else "any",
+        extra=target.extra,
+        available=install is None and sys.platform not in target.not_on,
+        install=install,
+    )

@@ -1,31 +1,53 @@
-"""ONNX: one file, a free batch dimension, normalised images in, logits out."""
+"""ONNX: one file, a free batch dimension, normalised or raw images in, logits out."""
 
+import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.onnx_conversion import INPUT, output_name, to_onnx
 
-
-def write(network: FastViT, info: ModelInfo, path: Path, precision: str) -> None:
-    """Write one self-contained file; it appears whole or not at all.
-
-    Input `images`: float32 (batch, 3, H, W), normalised. Output `logits` or `embedding`: float32 (batch, …).
-    The metadata is one JSON text under `fastvit` in the model's properties.
-
-    Raises:
-        FastViTError: the folder cannot be written.
-        WorkFailedError: PyTorch's exporter failed.
-    """
+if TYPE_CHECKING:
     import onnx
 
-    assert precision == "fp32"
+
+def write(
+    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, images: Tensor | None
+) -> tuple[str, ...]:
+    """Write one self-contained file; it appears whole or not at all.
+
+    Input and output are those of `runtimes.onnx_conversion.to_onnx`, whatever the precision inside. The metadata is
+    one JSON text under `fastvit` in the model's properties.
+
+    Raises:
+        FastViTError: the folder cannot be written, or int8 without images to calibrate with.
+        WorkFailedError: PyTorch's exporter failed.
+    """
     with replaced_when_done(path) as temporary:
-        onnx.save(to_onnx(network, info), temporary)
+        model, notes = _converted(network, info, config, images)
+        # Protobuf promises no order of its maps unless asked.
+        temporary.write_bytes(model.SerializeToString(deterministic=True))
+    return notes
 
 
-def inspect(path: Path, info: ModelInfo, _network: FastViT) -> tuple[str, ...]:
+def _converted(
+    network: FastViT, info: ModelInfo, config: ExportConfig, images: Tensor | None
+) -> "tuple[onnx.ModelProto, tuple[str, ...]]":
+    convert = functools.partial(to_onnx, info=info, image_input=config.image_input, opset=config.opset)
+    if config.resolved_precision != "int8":
+        return convert(network, half=config.resolved_precision == "fp16"), ()
+    from fastvit_cli.exporters.onnx_int8 import equalized, quantize, require_images
+
+    images = require_images(images)
+    return quantize(convert(equalized(network, info, images)), images)
+
+
+def inspect(path: Path, info: ModelInfo, _network: FastViT, config: ExportConfig) -> tuple[str, ...]:
     """What is wrong with the file's structure or interface; empty when nothing is.
 
     Weights are left to the comparison on images: in float32 it is sharp enough to see them.
@@ -39,7 +61,8 @@ def inspect(path: Path, info: ModelInfo, _network: FastViT) -> tuple[str, ...]:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         problems.append(f"onnx.checker: {str(error).splitlines()[0]}")
     size = info.preprocessing.img_size
-    expected_in, expected_out = ["batch", 3, size, size], ["batch", info.num_classes or None]
+    expected_in = ["batch", size, size, 3] if config.image_input else ["batch", 3, size, size]
+    expected_out = ["batch", info.num_classes or None]
     for role, values, name, expected in (
         ("input", model.graph.input, INPUT, expected_in),
         ("output", model.graph.output, output_name(info), expected_out),
@@ -54,5 +77,5 @@ def inspect(path: Path, info: ModelInfo, _network: FastViT) -> tuple[str, ...]:
     return tuple(problems)
 
 
-def _shape(value: "onnx.ValueInfoProto") -> list[int | str]:  # type: ignore[name-defined]  # noqa: F821
+def _shape(value: "onnx.ValueInfoProto") -> list[int | str]:
     return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]

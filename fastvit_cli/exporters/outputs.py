@@ -32,9 +32,17 @@ def choose_output(given: str | None, loaded: LoadedModel, ending: str, force: bo
         raise FastViTError(f"The output '{path}' does not end in {suffix}.", f"Pass --output {path.stem}{suffix}.")
     if loaded.path is not None and path.resolve() == loaded.path.resolve():
         raise FastViTError(f"The output '{path}' is the model itself.", "Pass another --output.")
+    refuse_existing(path, force)
+    return path
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """
+    Raises:
+        FastViTError: the output exists and `force` is not set.
+    """
     if path.exists() and not force:
         raise FastViTError(f"The output '{path}' exists.", "Pass --force to overwrite it, or another --output.")
-    return path
 
 
 def _beside(loaded: LoadedModel, ending: str) -> Path:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
@@ -52,3 +53,15 @@ def check_size(images: Tensor, info: ModelInfo) -> None:
             f"The model was exported for images of 3x{size}x{size}, not {got}.",
             f"Pass --img-size {size}, or export it again with another --img-size.",
         )
+
+
+def to_pixels(images: Tensor, info: ModelInfo) -> Tensor:
+    """What a model with an image input is given: float32 of whole numbers 0 to 255.
+
+    Normalised images are brought back to them. (B, 3, H, W) to the same.
+    """
+    if images.dtype == torch.uint8:
+        return images.to(torch.float32, memory_format=torch.contiguous_format)
+    mean = torch.tensor(info.preprocessing.mean).reshape(3, 1, 1)
+    std = torch.tensor(info.preprocessing.std).reshape(3, 1, 1)
+    return ((images * std + mean) * 255.0).round().clamp(0.0, 255.0)

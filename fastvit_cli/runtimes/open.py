@@ -11,7 +11,8 @@ EXPORTED_SUFFIXES = (".onnx", ".mlpackage")
 
 
 def open_runtime(path: Path, device: torch.device, prefer_ema: bool = True) -> Runtime:
-    """Open weights with PyTorch, `.onnx` with ONNX Runtime, `.mlpackage` with the emulator.
+    """Open weights with PyTorch, an exported file by its suffix: `.onnx` with ONNX Runtime, `.mlpackage` with the
+    emulator, `.xml` with OpenVINO, `.pt2` and `.torchscript` with PyTorch's loaders for files that one trusts.
 
     Args:
         device: where to compute; ONNX Runtime falls back to the CPU, and the emulator always uses it.
@@ -28,6 +29,18 @@ def open_runtime(path: Path, device: torch.device, prefer_ema: bool = True) -> R
         from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
 
         return CoreMLEvaluator(path)
+    if path.suffix == ".pt2":
+        from fastvit_cli.runtimes.exported_program import ExportedProgramRuntime
+
+        return ExportedProgramRuntime(path, device)
+    if path.suffix == ".torchscript":
+        from fastvit_cli.runtimes.torchscript_runtime import TorchScriptRuntime
+
+        return TorchScriptRuntime(path, device)
+    if path.suffix == ".xml":
+        from fastvit_cli.runtimes.openvino_runtime import OpenVinoRuntime
+
+        return OpenVinoRuntime(path, device)
     from fastvit_cli.checkpoints.load import load_checkpoint
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 

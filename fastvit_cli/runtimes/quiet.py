@@ -5,14 +5,30 @@ import importlib
 import logging
 import warnings
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
-_CHATTY = ("coremltools", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+# The empty name is the root logger, which coremltools.optimize writes to.
+_CHATTY = ("", "coremltools", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")
+_heard: ContextVar[bool] = ContextVar("heard", default=False)
+
+
+@contextlib.contextmanager
+def heard_libraries(wanted: bool) -> Iterator[None]:
+    """While the block runs, `quiet_libraries` leaves the libraries their voice if `wanted`."""
+    token = _heard.set(wanted)
+    try:
+        yield
+    finally:
+        _heard.reset(token)
 
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Drop warnings, log lines below errors, and progress bars of the converters."""
+    if _heard.get():
+        yield
+        return
     loggers = [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

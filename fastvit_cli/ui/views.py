@@ -8,7 +8,6 @@ from rich.text import Text
 
 from fastvit_cli.bench.events import BenchResult, BenchRow
 from fastvit_cli.data.check import CheckedSplit, DataCheck
-from fastvit_cli.exporters.export import ExportResult
 from fastvit_cli.exporters.reparam import ReparamResult
 from fastvit_cli.ui.tables import data_table, facts, next_commands, size, verdict
 
@@ -58,30 +57,6 @@ def reparam_view(result: ReparamResult) -> RenderableType:
     output = shlex.quote(result.output)
     commands = [f"fastvit bench --ckpt {output}", f"fastvit validate --ckpt {output}"]
     return Group(summary, table, facts([("output", result.output)]), next_commands(commands))
-
-
-def export_view(result: ExportResult) -> RenderableType:
-    """The verdict, the figures behind it, what is wrong if anything."""
-    check = result.check
-    rows: list[tuple[str, str | Text]] = [("check", verdict(check.passed)), ("how", check.method)]
-    rows += [("problem", Text(problem, style="red")) for problem in check.problems]
-    if check.max_abs_error is not None and check.tolerance is not None:
-        what = "embedding" if result.headless else "logit"
-        rows.append((f"largest {what} difference", f"{check.max_abs_error:.2g}  (allowed {check.tolerance:.2g})"))
-    if check.top1_agreement is not None:
-        rows.append(("same top-1", f"{100 * check.top1_agreement:.1f} % of {check.num_images} images"))
-    rows += [
-        ("model", f"fastvit_{result.variant}, {_output_words(result)}, {result.img_size} px, {result.precision}"),
-        ("size", size(result.size_bytes)),
-        ("output", result.output),
-    ]
-    return facts(rows, title=f"Exported to {result.format}")
-
-
-def _output_words(result: ExportResult) -> str:
-    if result.headless:
-        return "pooled embedding"
-    return f"{result.num_classes} classes" + (" by name" if result.class_names_inside else "")
 
 
 def bench_view(result: BenchResult) -> RenderableType:

@@ -36,8 +36,14 @@ def test_precision_defaults_to_the_formats_own(options: dict[str, str], precisio
     ("options", "message", "hint"),
     [
         ({"format": "onxn"}, "onxn", "Did you mean 'onnx'"),
-        ({"format": "onnx", "precision": "fp16"}, "fp16", "fp32"),
-        ({"format": "coreml", "batch_size": 4}, "4", "--format onnx"),
+        ({"format": "onnx", "precision": "mixed"}, "mixed", "fp32, fp16, int8"),
+        ({"format": "onnx", "logits": True}, "--logits is not for ONNX, but for coreml", "--opset, --image-input"),
+        ({"format": "pt2", "debug_drift": True}, "but for onnx and coreml", "pt2 takes no options of its own"),
+        ({"format": "coreml", "opset": 21}, "--opset is not for Core ML", "--list"),
+        ({"format": "coreml", "batch_size": 4, "tensor_input": True}, "one image at a time", "--logits"),
+        ({"format": "coreml", "compress": "int4", "deployment_target": "iOS17"}, "iOS 18", "palettize4"),
+        ({"format": "coreml", "compress": "int8", "precision": "mixed"}, "--compress", "--precision"),
+        ({"format": "coreml", "batch_size": 4}, "4", "--tensor-input"),
         ({"batch_size": 0}, "0", "1 or more"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ import torch
 from helpers.loaded import CLASS_NAMES, SIZE, loaded_model, pixels, saved_model
 
 from fastvit_cli.checkpoints.load import LoadedModel
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import coreml
 from fastvit_cli.exporters.check import check_export
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.export import ExportResult, export
+from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.models.variants import get_variant
 from fastvit_cli.runtimes import coreml_mac
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
@@ -27,6 +31,7 @@ from fastvit_cli.runtimes.open import open_runtime
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 CPU = torch.device("cpu")
+CONFIG = ExportConfig(format="coreml")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,8 @@ def test_result(model: LoadedModel, exported: ExportResult) -> None:
     output = Path(exported.output)
     assert model.path is not None
     assert output == model.path.with_name("best.mlpackage")
-    assert sorted(path.name for path in output.parent.iterdir()) == ["best.mlpackage", "best.safetensors"]
+    names = ["best.mlpackage", "best.mlpackage.swift", "best.safetensors"]
+    assert sorted(path.name for path in output.parent.iterdir()) == names
     assert (exported.precision, exported.class_names_inside) == ("fp16", True)
     files = [path.stat().st_size for path in output.rglob("*") if path.is_file()]
     assert exported.size_bytes == sum(files) > 2 * 3_000_000  # two bytes a parameter
@@ -74,7 +80,7 @@ def test_interface(exported: ExportResult) -> None:
 
 def test_inspection_sees_what_differs(model: LoadedModel, exported: ExportResult) -> None:
     path, info = Path(exported.output), CoreMLEvaluator(Path(exported.output)).info
-    inspect = functools.partial(coreml.inspect, path, network=fuse_all(model.network))
+    inspect = functools.partial(coreml.inspect, path, network=fuse_all(model.network), config=CONFIG)
     assert inspect(info) == ()
     renamed = replace(info, class_names=tuple(reversed(CLASS_NAMES)))
     assert inspect(renamed)[0] == "the class labels are not those of the model"
@@ -85,16 +91,56 @@ def test_inspection_sees_what_differs(model: LoadedModel, exported: ExportResult
     assert inspect(replace(info, epoch=7)) == ("the metadata is not what was written",)
 
 
-def test_attention_without_names(tmp_path: Path) -> None:
-    model = loaded_model("sa12", class_names=None)
-    config = ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage"))
-    result = export(config, model)
+def _operations(package: Any) -> Counter[str]:
+    """Operations of a converted model or of a package by their type, constants left out."""
+    spec = package.get_spec() if hasattr(package, "get_spec") else package
+    (block,) = spec.mlProgram.functions["main"].block_specializations.values()
+    return Counter(operation.type for operation in block.operations if operation.type != "const")
+
+
+def test_attention_as_tensors_in_batches(tmp_path: Path) -> None:
+    import coremltools
+
+    model = loaded_model("sa12")
+    output = tmp_path / "a.mlpackage"
+    options = {"tensor_input": True, "logits": True, "batch_size": 3, "zip": True, "debug_drift": True}
+    result = export(ExportConfig(format="coreml", output=str(output), **options), model, pixels(1))
     assert result.check.passed
-    package = open_runtime(tmp_path / "a.mlpackage", CPU)
+    assert result.drift is not None
+    assert result.drift.startswith("none of 83 layers differs")
+    package = open_runtime(output, CPU)
     assert isinstance(package, CoreMLEvaluator)
+    (given,) = package.description.input
+    assert (given.name, list(given.type.multiArrayType.shape)) == ("images", [3, 3, SIZE, SIZE])
+    assert "(x / 255 - mean) / std with mean (0.5, 0.4, 0.3)" in given.shortDescription
     assert [output.name for output in package.description.output] == ["logits"]
-    expected = TorchRuntime(model.network, model.info, CPU).logits(pixels(1))
-    torch.testing.assert_close(package.logits(pixels(1)), expected, rtol=0, atol=2e-3)
+    assert package.info.class_names == CLASS_NAMES, "the metadata keeps what the program does not say"
+    expected = TorchRuntime(model.network, model.info, CPU).logits(pixels(4))
+    torch.testing.assert_close(package.logits(pixels(4)), expected, rtol=0, atol=2e-3)
+
+    operations = _operations(coremltools.models.MLModel(str(output), skip_model_load=True))
+    assert (operations["batch_norm"], operations["transpose"]) == (0, 0)
+    assert operations["mul"] == 1, "squeeze-and-excite; neither a layer scale nor the scale of attention"
+
+    assert result.zip == str(tmp_path / "a.mlpackage.zip")
+    shutil.unpack_archive(result.zip, tmp_path / "unpacked")
+    assert _contents(tmp_path / "unpacked" / "a.mlpackage") == _contents(output)
+
+
+def test_ma36_is_smaller_than_apples_own() -> None:
+    """Apple's published classifier takes 369 operations. The count depends on depths and blocks, not on widths."""
+    variant = replace(get_variant("ma36"), widths=(32, 32, 32, 32), mlp_ratio=1)
+    network = FastViT(variant, num_classes=5).eval()
+    model = coreml.convert(channels_first(fuse_all(network)), loaded_model("sa12").info, CONFIG)
+    operations = _operations(model)
+    assert operations["batch_norm"] == 0
+    assert operations["mul"] == 2, "the normalisation and squeeze-and-excite"
+    assert (operations["classify"], operations["softmax"], operations["matmul"]) == (1, 7, 12)
+    assert operations.total() <= 300
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_headless_without_a_file(
@@ -123,7 +169,7 @@ def test_broken_weights_are_seen(model: LoadedModel, exported: ExportResult, tmp
     content = bytearray(weights.read_bytes())
     content[3_000_000:3_000_020] = bytes(20)  # ten weights among three million
     weights.write_bytes(content)
-    (problem,) = coreml.inspect(package, CoreMLEvaluator(package).info, fuse_all(model.network))
+    (problem,) = coreml.inspect(package, CoreMLEvaluator(package).info, fuse_all(model.network), CONFIG)
     assert problem.endswith("weight tensors differ from the network's")
     assert problem.startswith("1 of ")
 
@@ -152,20 +198,20 @@ def test_old_package_stays_until_the_new_one_is_complete(
     output.mkdir()
     (output / "old").write_text("old")
     with monkeypatch.context() as patched:
-        patched.setattr(coreml, "_convert", _fail)
+        patched.setattr(coreml, "convert", _fail)
         with pytest.raises(WorkFailedError, match="could not convert"):
             export(ExportConfig(format="coreml", output=str(output), force=True), model)
     assert [path.name for path in tmp_path.rglob("*")] == ["a.mlpackage", "old"]
 
-    def convert(*_: object) -> Any:
+    def convert(*_: object, **__: object) -> Any:
         import coremltools
 
         return coremltools.models.MLModel(exported.output, skip_model_load=True)
 
-    monkeypatch.setattr(coreml, "_convert", convert)  # which takes seconds, and is tested above
+    monkeypatch.setattr(coreml, "convert", convert)  # which takes seconds, and is tested above
     assert export(ExportConfig(format="coreml", output=str(output), force=True), model).check.passed
     assert not (output / "old").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["a.mlpackage"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mlpackage", "a.mlpackage.swift"]
 
 
 def _fail(*_: object, **__: object) -> None:
@@ -173,8 +219,21 @@ def _fail(*_: object, **__: object) -> None:
 
 
 def test_repeated_labels_stay_apart() -> None:
-    info = replace(loaded_model("t8").info, class_names=("crane", "swan", "crane", "owl", "crane"))
-    assert coreml.class_labels(info) == ("crane", "swan", "crane (2)", "owl", "crane (4)")
+    info = loaded_model("t8").info
+    names = ("crane", "swan", "crane", "crane (4)", "crane")
+    labels = coreml.class_labels(replace(info, class_names=names), CONFIG)
+    assert labels == ("crane", "swan", "crane (2)", "crane (4)", "crane (4) (4)")
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines", "no text \udcff"])
+def test_names_that_core_ml_cannot_carry(name: str, tmp_path: Path) -> None:
+    model = loaded_model("t8")
+    names = ("ant", name, *CLASS_NAMES[2:])
+    model = replace(model, info=replace(model.info, class_names=names))
+    with pytest.raises(FastViTError, match="name of class 1") as error:
+        export(ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage")), model)
+    assert "--logits" in error.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_on_a_mac_core_mls_own_predictions_count(

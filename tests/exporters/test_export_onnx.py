@@ -39,7 +39,7 @@ def test_result(model: LoadedModel, exported: ExportResult) -> None:
     output = Path(exported.output)
     assert model.path is not None
     assert output == model.path.with_name("best.onnx")
-    assert sorted(path.name for path in output.parent.iterdir()) == ["best.onnx", "best.safetensors"]
+    assert sorted(path.name for path in output.parent.iterdir()) == ["best.onnx", "best.onnx.py", "best.safetensors"]
     assert exported.size_bytes == output.stat().st_size
     assert (exported.variant, exported.img_size, exported.num_classes) == ("t8", SIZE, 5)
     assert (exported.format, exported.precision, exported.headless) == ("onnx", "fp32", False)
@@ -139,18 +139,18 @@ def test_nan_fails_the_check(model: LoadedModel, exported: ExportResult, tmp_pat
 def test_interface_is_inspected(model: LoadedModel, exported: ExportResult, tmp_path: Path) -> None:
     written = onnx.load(exported.output)
     info = ModelInfo.from_json(next(item.value for item in written.metadata_props if item.key == METADATA_KEY))
-    assert onnx_exporter.inspect(Path(exported.output), info, model.network) == ()
+    assert onnx_exporter.inspect(Path(exported.output), info, model.network, ExportConfig()) == ()
 
     written.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
     onnx.save(written, tmp_path / "fixed.onnx")
-    (problem,) = onnx_exporter.inspect(tmp_path / "fixed.onnx", info, model.network)
+    (problem,) = onnx_exporter.inspect(tmp_path / "fixed.onnx", info, model.network, ExportConfig())
     assert problem.startswith("the input is [('images', [2, 3, 64, 64])]")
 
     del written.graph.node[3]
     onnx.save(written, tmp_path / "torn.onnx")
-    problems = onnx_exporter.inspect(tmp_path / "torn.onnx", info, model.network)
+    problems = onnx_exporter.inspect(tmp_path / "torn.onnx", info, model.network, ExportConfig())
     assert any("onnx.checker" in problem for problem in problems)
-    (problem,) = onnx_exporter.inspect(Path(exported.output), replace(info, epoch=9), model.network)
+    (problem,) = onnx_exporter.inspect(Path(exported.output), replace(info, epoch=9), model.network, ExportConfig())
     assert problem == "the metadata is not what was written"
 
 

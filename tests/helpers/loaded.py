@@ -7,12 +7,16 @@ from pathlib import Path
 
 import torch
 from helpers.golden import draw
+from helpers.modules import damped, randomized
 from torch import Tensor
 
 from fastvit_cli.checkpoints.keymaps import native_to_reference
+from fastvit_cli.checkpoints.layouts import Layout
 from fastvit_cli.checkpoints.load import LoadedModel, from_tensors, load_checkpoint
+from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.models.factory import create_model
+from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import get_variant
 
@@ -38,6 +42,14 @@ def loaded_model(variant: str, class_names: tuple[str, ...] | None = CLASS_NAMES
         recipe={"lr": 1e-3, "mixup": [0.2, 1.0]},
     )
     return replace(loaded, info=info)
+
+
+def tiny_model() -> LoadedModel:
+    """A network with every kind of block, one a stage and 32 channels wide, that exports in a moment."""
+    variant = replace(get_variant("sa12"), depths=(1, 1, 1, 1), widths=(32, 32, 32, 32), mlp_ratio=2)
+    network = damped(randomized(FastViT(variant, num_classes=len(CLASS_NAMES)))).float()
+    info = ModelInfo("sa12", "unfused", len(CLASS_NAMES), PREPROCESSING, class_names=CLASS_NAMES, data="demo")
+    return LoadedModel(network, info, Layout("native", "unfused", variant, len(CLASS_NAMES)), None)
 
 
 def saved_model(path: Path, variant: str = "t8") -> LoadedModel:

@@ -1,0 +1,56 @@
+"""OpenVINO: an `.xml` with the graph and, beside it, a `.bin` with the weights."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.onnx_conversion import INPUT, output_name
+from fastvit_cli.runtimes.quiet import quiet_libraries
+
+
+def write(
+    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, _images: Tensor | None = None
+) -> tuple[str, ...]:
+    """Write graph and weights: normalised float32 images (batch, 3, H, W) to logits or the embedding.
+
+    The batch size is free; fp16 stores the weights so, and leaves the arithmetic to the device. The metadata is the
+    `fastvit` entry of the model's rt_info.
+
+    Raises:
+        FastViTError: the folder cannot be written.
+        WorkFailedError: the conversion failed.
+    """
+    import openvino
+
+    size = info.preprocessing.img_size
+    with quiet_libraries():
+        try:
+            model = openvino.convert_model(network, example_input=torch.zeros(2, 3, size, size))
+        except Exception as error:  # openvino raises many types here, none of them documented
+            raise WorkFailedError(
+                f"OpenVINO could not convert the network ({type(error).__name__}).",
+                "Run again with --verbose and report the traceback.",
+            ) from error
+    model.reshape([-1, 3, size, size])
+    model.input(0).set_names({INPUT})
+    model.output(0).set_names({output_name(info)})
+    model.set_rt_info(info.to_json(), [METADATA_KEY])
+    # The weights first: an `.xml` that is there is complete.
+    with replaced_when_done(path) as graph, replaced_when_done(path.with_suffix(".bin")) as weights:
+        openvino.save_model(model, graph, compress_to_fp16=config.resolved_precision == "fp16")
+        graph.with_suffix(".bin").replace(weights)
+    return ()
+
+
+def inspect(path: Path, info: ModelInfo, _network: FastViT, _config: ExportConfig) -> tuple[str, ...]:
+    """What is wrong with the files apart from their numbers; empty when nothing is."""
+    from fastvit_cli.runtimes.openvino_runtime import OpenVinoRuntime
+
+    found = OpenVinoRuntime(path, torch.device("cpu")).info
+    return () if found.to_json() == info.to_json() else ("the metadata is not what was written",)

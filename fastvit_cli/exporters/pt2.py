@@ -1,0 +1,48 @@
+"""torch.export: the traced program with its weights, for C++ by AOTInductor and for Python without this package."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.quiet import quiet_libraries
+
+
+def write(
+    network: FastViT, info: ModelInfo, path: Path, _config: ExportConfig, _images: Tensor | None = None
+) -> tuple[str, ...]:
+    """Write a `.pt2` archive: normalised float32 images (batch, 3, H, W) to logits or the embedding.
+
+    The batch size is free. The metadata is an extra file of the archive, called `fastvit`.
+
+    Raises:
+        FastViTError: the folder cannot be written.
+        WorkFailedError: PyTorch's exporter failed.
+    """
+    size = info.preprocessing.img_size
+    example = torch.zeros(2, 3, size, size)  # 2: torch.export takes a batch of 1 for a constant
+    with replaced_when_done(path) as temporary, quiet_libraries():
+        try:
+            program = torch.export.export(network, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+        except Exception as error:  # torch raises many types here, none of them documented
+            raise WorkFailedError(
+                f"PyTorch could not export the network ({type(error).__name__}).",
+                "Run again with --verbose and report the traceback.",
+            ) from error
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # it holds the paths of this machine
+        torch.export.save(program, temporary, extra_files={METADATA_KEY: info.to_json()})
+    return ()
+
+
+def inspect(path: Path, info: ModelInfo, _network: FastViT, _config: ExportConfig) -> tuple[str, ...]:
+    """What is wrong with the file apart from its numbers; empty when nothing is."""
+    from fastvit_cli.runtimes.exported_program import ExportedProgramRuntime
+
+    found = ExportedProgramRuntime(path, torch.device("cpu")).info
+    return () if found.to_json() == info.to_json() else ("the metadata is not what was written",)

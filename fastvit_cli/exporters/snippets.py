@@ -1,0 +1,151 @@
+"""The lines that load and run an exported file, with its preprocessing, for whoever gets it."""
+
+from pathlib import Path
+from string import Template
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.exporters.config import ExportConfig
+
+_FILTERS = {"bicubic": "BICUBIC", "bilinear": "BILINEAR", "nearest": "NEAREST"}
+
+# Vision crops the middle square itself, which is what crop_pct 1 would mean.
+_SWIFT_IMAGE = """\
+import CoreML
+import Vision
+
+// $file is dragged into Xcode, which makes the class $class_name of it.
+func run(on image: CGImage) throws {
+    let model = try VNCoreMLModel(for: $class_name(configuration: MLModelConfiguration()).model)
+    let request = VNCoreMLRequest(model: model)
+    request.imageCropAndScaleOption = .centerCrop  // trained with the middle $crop % of the shorter side
+    try VNImageRequestHandler(cgImage: image).perform([request])
+    $result
+}
+"""
+_SWIFT_CLASSIFIER = """for answer in (request.results as? [VNClassificationObservation] ?? []).prefix(5) {
+        print(answer.identifier, answer.confidence)
+    }"""
+_SWIFT_VALUES = """let answers = request.results as? [VNCoreMLFeatureValueObservation]
+    print(answers?.first?.featureValue.multiArrayValue as Any)  // $output"""
+
+_SWIFT_TENSOR = """\
+import CoreML
+
+// $file is dragged into Xcode, which makes the class $class_name of it.
+func run(on images: MLMultiArray) throws -> MLFeatureProvider {
+    // images: float32 ($batch, 3, $size, $size), RGB, the middle $crop % of the shorter side, resized,
+    // (x / 255 - mean) / std with mean $mean and std $std.
+    let model = try $class_name(configuration: MLModelConfiguration()).model
+    return try model.prediction(from: MLDictionaryFeatureProvider(dictionary: ["images": images]))  // $output
+}
+"""
+
+_PYTHON = """\
+${standard}import numpy as np
+$imports
+from PIL import Image
+
+image = Image.open("photo.jpg").convert("RGB")
+scale = $resize / min(image.size)
+image = image.resize([round(side * scale) for side in image.size], Image.Resampling.$filter)
+left, top = ((side - $size) // 2 for side in image.size)
+pixels = np.asarray(image.crop((left, top, left + $size, top + $size)))
+$prepare
+$run
+print($show)
+"""
+_NORMALIZE = (
+    'images = ((pixels / 255 - $mean) / $std).astype("float32").transpose(2, 0, 1)[None]  # (1, 3, $size, $size)'
+)
+_RUNNERS = {
+    "onnx": (
+        "import onnxruntime",
+        'session = onnxruntime.InferenceSession("$file")\n(output,) = session.run(None, {"images": images})',
+    ),
+    "pt2": (
+        "import torch",
+        'model = torch.export.load("$file").module()  # files that you trust only\n'
+        "output = model(torch.from_numpy(images)).detach().numpy()",
+    ),
+    "openvino": (
+        "import openvino",
+        'model = openvino.compile_model("$file", "CPU")\noutput = model(images)[0]',
+    ),
+}
+
+_NAMES = """
+properties = session.get_modelmeta().custom_metadata_map
+names = json.loads(properties["fastvit"])["class_names"]"""
+
+_CPP = """\
+#include <torch/script.h>
+#include <iostream>
+
+int main() {
+  auto model = torch::jit::load("$file");  // files that you trust only
+  // pixels: the middle $crop % of the shorter side, resized ($interpolation) to $size x $size, RGB, uint8.
+  torch::Tensor pixels = torch::zeros({1, $size, $size, 3}, torch::kUInt8);
+  auto mean = torch::tensor({$mean}).view({1, 3, 1, 1}), std = torch::tensor({$std}).view({1, 3, 1, 1});
+  auto images = (pixels.permute({0, 3, 1, 2}).to(torch::kFloat) / 255 - mean) / std;
+  torch::InferenceMode guard;
+  auto output = model.forward({images.contiguous()}).toTensor();  // $output
+  std::cout << output$best << std::endl;
+}
+"""
+_ENDINGS = {"coreml": ".swift", "torchscript": ".cpp"}
+
+
+def write_snippet(output: Path, info: ModelInfo, config: ExportConfig) -> tuple[Path, str]:
+    """Write `<output>.py`, `.swift` or `.cpp` beside the file; returns its path and text.
+
+    Raises:
+        FastViTError: the folder cannot be written.
+    """
+    text = snippet(output, info, config)
+    path = output.with_name(output.name + _ENDINGS.get(config.format, ".py"))
+    with replaced_when_done(path) as temporary:
+        temporary.write_text(text)
+    return path, text
+
+
+def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
+    """The text: Swift for Core ML, C++ for TorchScript, Python for the others."""
+    preprocessing = info.preprocessing
+    values = {
+        "file": output.name,
+        "class_name": "".join(letter if letter.isalnum() else "_" for letter in output.stem),
+        "size": str(preprocessing.img_size),
+        "resize": str(round(preprocessing.img_size / preprocessing.crop_pct)),
+        "crop": f"{100 * preprocessing.crop_pct:.3g}",
+        "interpolation": preprocessing.interpolation,
+        "filter": _FILTERS.get(preprocessing.interpolation, "BICUBIC"),
+        "batch": str(config.batch_size),
+        "mean": str(list(preprocessing.mean)),
+        "std": str(list(preprocessing.std)),
+        "output": "one logit for each class" if info.num_classes else "the pooled embedding",
+    }
+    if config.format == "coreml":
+        return _swift(values, info, config)
+    if config.format == "torchscript":
+        values |= {"mean": values["mean"][1:-1], "std": values["std"][1:-1]}
+        return Template(_CPP).substitute(values, best=".argmax(1)" if info.num_classes else ".sizes()")
+    imports, run = _RUNNERS[config.format]
+    values["standard"] = ""
+    values["imports"] = imports
+    values["prepare"] = "images = pixels[None]  # raw uint8" if config.image_input else _NORMALIZE
+    values["run"] = run
+    values["show"] = "output[0].argmax()" if info.num_classes else "output.shape"
+    if info.class_names is not None and config.format == "onnx":
+        values["standard"] = "import json\n\n"
+        values["run"] += _NAMES
+        values["show"] = "names[output[0].argmax()]"
+    return Template(Template(_PYTHON).substitute(values)).substitute(values)  # the parts hold names too
+
+
+def _swift(values: dict[str, str], info: ModelInfo, config: ExportConfig) -> str:
+    if config.tensor_input:
+        return Template(_SWIFT_TENSOR).substitute(values)
+    classifies = info.class_names is not None and not config.logits
+    values["result"] = _SWIFT_CLASSIFIER if classifies else _SWIFT_VALUES
+    return Template(Template(_SWIFT_IMAGE).substitute(values)).substitute(values)

@@ -1,0 +1,37 @@
+"""TorchScript: for libtorch in C++ and for programs that load with torch.jit."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.quiet import quiet_libraries
+
+
+def write(
+    network: FastViT, info: ModelInfo, path: Path, _config: ExportConfig, _images: Tensor | None = None
+) -> tuple[str, ...]:
+    """Write a traced and frozen module: normalised float32 images (batch, 3, H, W) to logits or the embedding.
+
+    The batch size is free. The metadata is an extra file of the archive, called `fastvit`.
+
+    Raises:
+        FastViTError: the folder cannot be written.
+    """
+    size = info.preprocessing.img_size
+    with replaced_when_done(path) as temporary, quiet_libraries(), torch.inference_mode():
+        traced = torch.jit.trace(network, torch.zeros(2, 3, size, size), check_trace=False)  # our own check follows
+        torch.jit.save(torch.jit.freeze(traced), temporary, _extra_files={METADATA_KEY: info.to_json()})
+    return ()
+
+
+def inspect(path: Path, info: ModelInfo, _network: FastViT, _config: ExportConfig) -> tuple[str, ...]:
+    """What is wrong with the file apart from its numbers; empty when nothing is."""
+    from fastvit_cli.runtimes.torchscript_runtime import TorchScriptRuntime
+
+    found = TorchScriptRuntime(path, torch.device("cpu")).info
+    return () if found.to_json() == info.to_json() else ("the metadata is not what was written",)

@@ -1,0 +1,282 @@
+"""Every format and option on a tiny network: written, opened again, the same twice, and loaded by its own snippet."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from helpers.loaded import CLASS_NAMES, SIZE, pixels, tiny_model
+from helpers.program import run
+from PIL import Image
+
+from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.exporters import onnx_int8
+from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.drift import describe_drift, layer_drifts
+from fastvit_cli.exporters.export import ExportResult, export
+from fastvit_cli.exporters.formats import FORMATS, list_formats
+from fastvit_cli.models.channels_first import channels_first
+from fastvit_cli.models.fusion import fuse_all
+from fastvit_cli.runtimes.open import open_runtime
+from fastvit_cli.runtimes.torch_runtime import TorchRuntime
+
+CPU = torch.device("cpu")
+
+
+Exports = Callable[..., ExportResult]
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def exported(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Exports:
+    """Exports in folders of their own, made once and shared. Do not change them."""
+
+    @functools.cache
+    def make(format_: str, **options: Any) -> ExportResult:
+        if not all(importlib.util.find_spec(name) for name in FORMATS[format_].needs):
+            pytest.skip(f"{format_} is an extra that is not installed")
+        return _export(model, tmp_path_factory.mktemp(format_), format_, **options)
+
+    return make
+
+
+def _export(model: LoadedModel, folder: Path, format_: str, **options: Any) -> ExportResult:
+    output = folder / f"a{FORMATS[format_].suffix}"
+    config = ExportConfig(format=format_, output=str(output), force=True, **options)
+    return export(config, model, pixels(3, config.img_size or SIZE), None, pixels(20, seed=2))
+
+
+def _digest(result: ExportResult) -> list[tuple[str, str]]:
+    """Names and hashes of all files that were written, snippets included."""
+    files = sorted(file for file in Path(result.output).parent.rglob("*") if file.is_file())
+    return [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+
+
+def _expected(model: LoadedModel, count: int = 3) -> torch.Tensor:
+    return TorchRuntime(model.network, model.info, CPU).logits(pixels(count))
+
+
+@pytest.mark.parametrize("format_", ["onnx", "coreml", "pt2", "torchscript", "openvino"])
+def test_twice_the_same(model: LoadedModel, exported: Exports, tmp_path: Path, format_: str) -> None:
+    first = exported(format_)
+    assert first.check.passed, first.check.problems
+    runtime = open_runtime(Path(first.output), CPU)
+    assert (runtime.info.class_names, runtime.info.form) == (CLASS_NAMES, "all")
+    tolerance = 1e-2 if format_ == "coreml" else 1e-4
+    for count in (1, 3):
+        torch.testing.assert_close(runtime.logits(pixels(count)), _expected(model, count), rtol=0, atol=tolerance)
+    second = _export(model, tmp_path, format_)
+    assert _digest(first) == _digest(second)
+    content = Path(first.output).read_bytes() if Path(first.output).is_file() else b""
+    assert str(Path(__file__).parents[2]).encode() not in content, "no path of this machine travels"
+
+
+@pytest.mark.parametrize("suffix", [".pt2", ".torchscript", ".xml"])
+def test_a_damaged_file_is_named(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"nothing of the kind")
+    with pytest.raises(FastViTError, match="model that can be opened") as error:
+        open_runtime(path, CPU)
+    assert error.value.hint
+
+
+def test_float16_between_float32_at_a_size_between_the_strides(exported: Exports) -> None:
+    result = exported("onnx", precision="fp16", img_size=72, debug_drift=True)
+    assert (result.check.passed, result.img_size) == (True, 72)
+    assert result.drift is not None
+    assert result.drift.startswith("none of ")
+    graph = onnx.load(result.output).graph
+    kinds = {graph.input[0].type.tensor_type.elem_type, graph.output[0].type.tensor_type.elem_type}
+    assert kinds == {onnx.TensorProto.FLOAT}
+    weights = [tensor.data_type for tensor in graph.initializer if len(tensor.dims) == 4]
+    assert set(weights) == {onnx.TensorProto.FLOAT16}
+
+
+IMAGE_INPUT = {"image_input": True, "opset": 18}
+
+
+@pytest.mark.parametrize("options", [{}, IMAGE_INPUT])
+def test_no_shape_is_computed(exported: Exports, options: dict[str, Any]) -> None:
+    written = onnx.load(exported("onnx", **options).output)
+    operations = {node.op_type for node in written.graph.node}
+    assert not operations & {"Shape", "Gather", "Concat", "Identity", "BatchNormalization"}, operations
+    assert [item.version for item in written.opset_import if not item.domain] == [options.get("opset", 20)]
+
+
+def _photo(path: Path) -> Image.Image:
+    values = np.random.RandomState(0).randint(0, 256, (9, 7, 3)).astype(np.uint8)
+    photo = Image.fromarray(values).resize((130, 101), Image.Resampling.BICUBIC)
+    photo.save(path)  # photo.jpg is what the snippets open
+    return Image.open(path)
+
+
+@pytest.mark.parametrize(("format_", "options"), [("onnx", {}), ("onnx", IMAGE_INPUT), ("pt2", {}), ("openvino", {})])
+def test_the_python_snippet_gives_the_same_logits(
+    model: LoadedModel,
+    exported: Exports,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    format_: str,
+    options: dict[str, Any],
+) -> None:
+    from fastvit_cli.data.transforms import evaluation_transform
+
+    result = exported(format_, **options)
+    shutil.copytree(Path(result.output).parent, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    photo = np.asarray(_photo(tmp_path / "photo.jpg"))
+    names: dict[str, Any] = {}
+    exec(Path(result.snippet_file).read_text(), names)  # our own text
+    image = torch.from_numpy(evaluation_transform(model.info.preprocessing, "pil")(photo)).permute(2, 0, 1)[None]
+    expected = open_runtime(Path(result.output), CPU).logits(image)
+    torch.testing.assert_close(torch.from_numpy(names["output"]), expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, ["VNCoreMLModel(for: a_b(", "VNClassificationObservation"]),
+        ({"logits": True}, ["VNCoreMLFeatureValueObservation", "one logit for each class"]),
+        ({"tensor_input": True, "batch_size": 4, "logits": True}, ["float32 (4, 3, 64, 64)", "[0.5, 0.4, 0.3]"]),
+    ],
+)
+def test_the_swift_snippet_names_what_was_exported(
+    model: LoadedModel, options: dict[str, Any], words: list[str]
+) -> None:
+    from fastvit_cli.exporters.snippets import snippet
+
+    text = snippet(Path("a-b.mlpackage"), model.info, ExportConfig(format="coreml", **options))
+    assert all(word in text for word in words), text
+    assert "$" not in text
+
+
+def test_the_cpp_snippet_normalises(model: LoadedModel) -> None:
+    from fastvit_cli.exporters.snippets import snippet
+
+    text = snippet(Path("a.torchscript"), model.info, ExportConfig(format="torchscript"))
+    assert "torch::tensor({0.5, 0.4, 0.3})" in text
+    assert "$" not in text
+
+
+@pytest.mark.parametrize(
+    ("options", "note"),
+    [
+        ({"precision": "mixed"}, "kept in fp32: sub, reduce_mean"),
+        ({"compress": "int4"}, "int4: the weights of "),
+        ({"compress": "palettize4"}, "palettize4: the weights of "),
+    ],
+)
+def test_core_ml_in_fewer_bits(exported: Exports, options: dict[str, Any], note: str) -> None:
+    if options.get("compress", "").startswith("palettize"):
+        pytest.importorskip("sklearn")
+    result = exported("coreml", **options)
+    assert result.check.passed, result.check.problems
+    assert result.notes[0].startswith(note)
+
+
+def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pointwise = onnx_int8._pointwise
+    monkeypatch.setattr(onnx_int8, "_pointwise", lambda graph: pointwise(graph)[-2:])
+    monkeypatch.setattr(onnx_int8, "LARGEST_ERROR_OF_A_LAYER", 0.9)  # random weights suffer more than trained ones
+    monkeypatch.setattr(onnx_int8, "speed_ratio", lambda *_: 0.8)
+    result = _export(model, tmp_path, "onnx", precision="int8")
+    assert result.check.max_abs_error is not None
+    assert result.notes[0].startswith("int8: ")
+    assert result.notes[1].startswith("SLOWER than fp32 here, no optimisation")
+    operations = [node.op_type for node in onnx.load(result.output).graph.node]
+    assert operations.count("QuantizeLinear") > 0
+    monkeypatch.setattr(onnx_int8, "LARGEST_ERROR_OF_A_LAYER", 0.0)
+    nothing = _export(model, tmp_path, "onnx", precision="int8")
+    assert "none of" in nothing.notes[0]
+    assert nothing.check.max_abs_error is not None
+    assert nothing.check.max_abs_error < 1e-4
+
+
+def test_int8_needs_images(model: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(FastViTError, match="needs images to calibrate with"):
+        export(ExportConfig(precision="int8", output=str(tmp_path / "a.onnx")), model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_equalised_channels_change_nothing(model: LoadedModel) -> None:
+    fused = fuse_all(model.network)
+    equal = onnx_int8.equalized(fused, model.info, pixels(2))
+    x = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(equal(x), fused(x), rtol=1e-4, atol=1e-5)
+    before, after = fused.stages[0].blocks[0].mlp.fc1.weight, equal.stages[0].blocks[0].mlp.fc1.weight
+    assert not torch.equal(before, after)
+
+
+def test_drift_names_the_first_layer(model: LoadedModel, exported: Exports, tmp_path: Path) -> None:
+    result = exported("onnx")
+    broken = onnx.load(result.output)
+    name = next(
+        tensor.name for tensor in broken.graph.initializer if "stages.1.blocks.0.mlp.fc1.weight" in tensor.name
+    )
+    (tensor,) = [tensor for tensor in broken.graph.initializer if tensor.name == name]
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values[0] *= 3
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    path = tmp_path / "broken.onnx"
+    onnx.save(broken, path)
+    drifts = layer_drifts(path, channels_first(fuse_all(model.network)), model.info, pixels(1))
+    assert "first at stages.1.blocks.0.mlp.fc1 (conv): " in describe_drift(drifts, 1e-4)
+    assert "after stages.1.blocks.0.mlp.conv" in describe_drift(drifts, 1e-4)
+
+
+def test_a_full_disk_leaves_nothing(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(FastViTError, match="No space left on device") as error:
+        _export(model, tmp_path, "onnx")
+    assert "Free some space" in error.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_extra(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else found(name))
+    with pytest.raises(FastViTError, match="needs openvino") as error:
+        _export(model, tmp_path, "openvino")
+    assert error.value.hint == "Run: pip install 'fastvit[openvino]'"
+    row = next(row for row in list_formats().formats if row.name == "openvino")
+    assert (row.available, row.install) == (False, "pip install 'fastvit[openvino]'")
+
+
+def test_list(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = run(capsys, "export", "--list")
+    assert shown.code == 0
+    for name, target in FORMATS.items():
+        assert name in shown.out
+        assert target.suffix in shown.out
+    document = run(capsys, "export", "--list", "--json").result
+    assert [row["name"] for row in document["formats"]] == list(FORMATS)
+    assert "--tensor-input" in document["formats"][1]["options"]
+
+
+def test_a_failed_conversion_is_two_lines(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    with pytest.raises(WorkFailedError, match="could not export"):
+        _export(model, tmp_path, "pt2")
+    assert list(tmp_path.iterdir()) == []
