@@ -11,8 +11,11 @@ from importlib import metadata
 from pathlib import Path
 
 from fastvit_cli.devices import available_devices, describe_device
+from fastvit_cli.version import __version__
 
-_LIBRARIES = ("torchvision", "timm", "numpy", "onnx", "onnxruntime", "coremltools")
+_LIBRARIES = ("torchvision", "timm", "numpy", "onnx", "onnxruntime", "openvino", "coremltools")
+_GOVERNORS = Path("/sys/devices/system/cpu")
+_CHECKOUT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,21 @@ class Machine:
     Attributes:
         cpu: model name.
         logical_cores: of the whole machine.
+        usable_cores: of them, those that this process may use.
+        frequency: how the system sets the clock of the CPU, such as powersave; None where it does not tell.
         ram_gib: memory of the whole machine; None where the system does not tell.
         devices: everything `--device` could name here, described, the fastest first.
         torch_threads: threads that one torch operation uses on the CPU.
         libraries: name to version, of those installed.
+        fastvit: version of this program.
+        git_revision: of its checkout, with "-dirty" where files were changed; None of an installed one.
         date: ISO 8601, UTC.
     """
 
     cpu: str
     logical_cores: int
+    usable_cores: int
+    frequency: str | None
     ram_gib: float | None
     os: str
     python: str
@@ -38,6 +47,8 @@ class Machine:
     torch_threads: int
     devices: tuple[str, ...]
     libraries: dict[str, str]
+    fastvit: str
+    git_revision: str | None
     date: str
 
 
@@ -48,6 +59,8 @@ def describe_machine() -> Machine:
     return Machine(
         cpu=_cpu_model(),
         logical_cores=os.cpu_count() or 1,
+        usable_cores=_usable_cores(),
+        frequency=frequency_governor(),
         ram_gib=_ram_gib(),
         os=platform.platform(),
         python=platform.python_version(),
@@ -55,6 +68,8 @@ def describe_machine() -> Machine:
         torch_threads=torch.get_num_threads(),
         devices=tuple(describe_device(torch.device(name)) for name in available_devices()),
         libraries=_library_versions(),
+        fastvit=__version__,
+        git_revision=_git_revision(),
         date=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -67,6 +82,33 @@ def load_average() -> float | None:
         return os.getloadavg()[0]
     except OSError:
         return None
+
+
+def frequency_governor() -> str | None:
+    """How Linux chooses the clock of the cores: performance, powersave, …; None where it does not tell.
+
+    Several, separated by commas, where cores differ.
+    """
+    found = set()
+    for path in _GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+        with suppress(OSError):
+            found.add(path.read_text(encoding="utf-8").strip())
+    return ", ".join(sorted(found)) or None
+
+
+def _usable_cores() -> int:
+    if sys.platform.startswith("linux"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _git_revision() -> str | None:
+    if not (_CHECKOUT / ".git").exists():  # or the revision would be that of whatever holds the environment
+        return None
+    command = ["git", "-C", str(_CHECKOUT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    with suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return None
 
 
 def _cpu_model() -> str:

@@ -15,25 +15,25 @@ if TYPE_CHECKING:
 
 
 def watch_peak_memory(device: "torch.device") -> Callable[[], float | None]:
-    """Start watching; the returned function gives the peak since then in MiB.
+    """Start watching; the returned function gives the peak above what there is now, in MiB.
 
-    On an accelerator: what `devices.peak_memory_mb` counts there. On a CPU: the peak of the whole process - Python,
-    torch and every model it holds included; None where the system cannot tell this subject's share from an
-    earlier one's.
+    On CUDA of the device's memory, else of the process: what this subject added to Python, the libraries and the
+    models that are held already. None where the system cannot tell this subject's share from an earlier one's.
     """
     gc.collect()
     devices.reset_peak_memory(device)
     if device.type != "cpu":
-        return lambda: devices.peak_memory_mb(device)
+        held = devices.peak_memory_mb(device) or 0.0  # just reset: what is held now
+        return lambda: None if (peak := devices.peak_memory_mb(device)) is None else peak - held
     was_reset = _reset_process_peak()
     before = devices.peak_memory_mb(device)
 
     def peak() -> float | None:
         after = devices.peak_memory_mb(device)
-        if was_reset or after is None or before is None:
-            return after
-        # The peak of the process's whole life (macOS): it is this subject's only if this subject raised it.
-        return after if after > before else None
+        if after is None or before is None:
+            return None
+        # Where the peak is that of the process's whole life (macOS), it tells nothing unless this subject raised it.
+        return after - before if was_reset or after > before else None
 
     return peak
 

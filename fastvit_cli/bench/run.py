@@ -1,157 +1,440 @@
-"""Timing networks: every subject on every engine, one row each, and no failure that stops the others."""
+"""Timing networks: every subject in every way, side by side, one row each, and no failure that stops the others."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import gc
+import itertools
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fastvit_cli.bench import timer
+from fastvit_cli.bench.baseline import baseline_rows
 from fastvit_cli.bench.config import FORMS, BenchConfig
-from fastvit_cli.bench.events import BenchEvent, BenchResult, BenchRow, SubjectMeasured, SubjectStarted
-from fastvit_cli.bench.machine import Machine, describe_machine, load_average
+from fastvit_cli.bench.engines import ENGINES, load_library
+from fastvit_cli.bench.engines.base import Job, Prepared, size_bytes
+from fastvit_cli.bench.engines.pytorch import training
+from fastvit_cli.bench.events import (
+    INFERENCE,
+    BenchEvent,
+    BenchResult,
+    BenchRow,
+    BenchRun,
+    ProfileStarted,
+    RoundDone,
+    SubjectMeasured,
+    SubjectStarted,
+)
+from fastvit_cli.bench.machine import describe_machine, load_average
 from fastvit_cli.bench.memory import watch_peak_memory
-from fastvit_cli.bench.timer import measure
+from fastvit_cli.bench.peak import matmul_peak
+from fastvit_cli.bench.profile import Profile
+from fastvit_cli.bench.statistics import paired_ratio, summarize, unpaired_ratio
+from fastvit_cli.bench.subjects import Case, Subject, blocks, check_engines
+from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp
+from fastvit_cli.bench.warnings import busy_warnings, row_warnings, speed_warnings
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.devices import resolve_device, synchronize
+from fastvit_cli.devices import peak_memory_mb, resolve_device
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.cost import network_cost
+from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all, reparameterize
-from fastvit_cli.models.network import FastViT
-from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 # A subject takes no longer than this, or than twice the --min-seconds that were asked for: ma36 at a large batch
 # on a CPU would need half an hour for its fifty steps.
 MAX_SECONDS = 60.0
-_NOISY_SPREAD = 1.25  # p90 over median
+WHOLE_STEP = "step"
+# In multiply-adds of the forward pass: the backward pass computes the gradients of inputs and of weights.
+_WORK_OF_PART = {INFERENCE: 1, "forward": 1, "backward": 2, WHOLE_STEP: 3}
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; Windows; Linux
+_CPU = torch.device("cpu")
 
-Step = Callable[[], object]
-StepMaker = Callable[[FastViT, ModelInfo, torch.device, Tensor], Step]
+# Write a network to a path as a Core ML package.
+PackageWriter = Callable[[nn.Module, ModelInfo, Path], None]
+OnEvent = Callable[[BenchEvent], None]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """Something to time: a network with its metadata, or the reason why there is none.
-
-    Attributes:
-        name: what its row is called.
-        network: left as it is; a copy is fused, moved and timed.
-        error: one line; set exactly when network and info are not.
-    """
-
-    name: str
-    network: FastViT | None = None
-    info: ModelInfo | None = None
-    error: str | None = None
-
-    def __post_init__(self) -> None:
-        assert (self.network is None) == (self.info is None) == (self.error is not None)
-
-
-def _torch_step(network: FastViT, info: ModelInfo, device: torch.device, images: Tensor) -> Step:
-    # Contiguous, as TorchRuntime runs it. channels_last was tried on two shared AVX-512 cores (all folded, 256 px,
-    # one thread, batch 1 / 8, best of contiguous over best of channels_last): t8 0.80 / 1.10, sa24 0.96 / 1.05.
-    runtime = TorchRuntime(network, info, device)
-    images = images.to(device)
-    return lambda: runtime.network(images)
-
-
-_STEPS: dict[str, StepMaker] = {"torch": _torch_step}
-_FUSE: dict[str, Callable[[FastViT], FastViT]] = {
+_FUSE: dict[str, Callable[[nn.Module], nn.Module]] = {
     "unfused": copy.deepcopy,
     "branches": reparameterize,
     "all": fuse_all,
 }
 
 
+@dataclass
+class _Entry:
+    """A case on its way to its rows: what is known, then what runs, then what it took."""
+
+    case: Case
+    row: BenchRow
+    prepared: Prepared | None = None
+    warmth: WarmUp | None = None
+    samples: Samples | None = None
+    rows: list[BenchRow] = field(default_factory=list)
+
+
 def run_bench(
-    config: BenchConfig, subjects: Sequence[Subject], on_event: Callable[[BenchEvent], None] | None = None
-) -> BenchResult:
-    """Time every subject on every engine of the config, one after the other.
+    config: BenchConfig,
+    subjects: Sequence[Subject],
+    on_event: OnEvent = lambda _: None,
+    write_package: PackageWriter | None = None,
+) -> BenchRun:
+    """Time every subject in every way of the config; those of one batch and image size round by round.
 
     A subject that cannot be loaded, fused or run, or needs more memory than there is, becomes a row with its
     reason, and the others go on.
 
+    Args:
+        write_package: for the coreml engine.
+
     Raises:
-        FastViTError: no such device; before any work.
+        FastViTError: no such device, Core ML away from a Mac, or a baseline that no row has; before any work.
     """
     device = resolve_device(config.device)
+    check_engines(config, subjects, sys.platform)
+    every = [[_Entry(case, _row(config, case, device)) for case in block] for block in blocks(config, subjects)]
+    baseline_rows([entry.row for block in every for entry in block], config.baseline)
     machine = describe_machine()
-    busy = tuple(_busy_warnings(machine))  # before the timed work makes the machine busy itself
-    jobs = [(subject, engine) for subject in subjects for engine in config.engine]
-    rows = []
-    for position, (subject, engine) in enumerate(jobs, start=1):
-        if on_event is not None:
-            on_event(SubjectStarted(subject.name, engine, position, len(jobs)))
-        row = _bench(config, subject, engine, device)
-        rows.append(row)
-        if on_event is not None:
-            on_event(SubjectMeasured(row, position, len(jobs)))
-    return BenchResult(machine, tuple(rows), (*busy, *_row_warnings(rows, config.iterations)))
+    busy = busy_warnings(machine, load_average())  # before the timed work makes the machine busy itself
+    with _threads(config.threads), tempfile.TemporaryDirectory(prefix="fastvit-bench-") as folder:
+        machine = replace(machine, torch_threads=torch.get_num_threads())
+        peaks = _peaks(device, {entry.case.dtype for block in every for entry in block})
+        convert = _Converter(write_package, Path(folder))
+        profiles: list[tuple[Profile, str | None]] = []
+        counter, total = itertools.count(1), sum(map(len, every))
+        for block in every:
+            _time_block(config, block, device, convert, on_event, counter, total)
+            if config.profile:
+                profiles += _profiles(block, on_event)
+            for entry in block:  # the next block needs the memory
+                entry.prepared = None
+            gc.collect()
+        slower = speed_warnings(peaks.get(("cpu", "float32")), matmul_peak(_CPU, torch.float32))
+    entries = [entry for block in every for entry in block]
+    rows = _with_ratios(_with_peak_shares([row for entry in entries for row in entry.rows], peaks), config.baseline)
+    result = BenchResult(
+        machine=machine,
+        results=tuple(rows),
+        warnings=(*busy, *slower, *row_warnings(rows, config.iterations)),
+        peak_flops={f"{place} {dtype}": value for (place, dtype), value in peaks.items()},
+        profiles=tuple(profile for profile, _ in profiles),
+    )
+    samples = tuple(rounds for entry in entries for rounds in _rounds_of_rows(entry))
+    return BenchRun(result, samples, tuple(trace or "" for _, trace in profiles))
 
 
-def _bench(config: BenchConfig, subject: Subject, engine: str, device: torch.device) -> BenchRow:
-    row = BenchRow(
+def _row(config: BenchConfig, case: Case, device: torch.device) -> BenchRow:
+    subject = case.subject
+    return BenchRow(
         name=subject.name,
-        engine=engine,
+        engine=case.engine,
         device=str(device),
-        batch_size=config.batch_size,
-        img_size=config.img_size if subject.info is None else _img_size(config, subject.info),
+        batch_size=case.batch_size,
+        img_size=case.img_size if subject.info is None else _info(case).preprocessing.img_size,
+        fuse=case.fuse,
+        dtype=case.dtype,
+        part=WHOLE_STEP if config.train else INFERENCE,
+        peer=subject.peer,
+        variant=None if subject.info is None else subject.info.variant,
+        channels_last=config.channels_last and case.engine in ("torch", "compile"),
+        compute_units=case.compute_units,
+        top1=subject.top1,
+        top1_source=subject.top1_source,
         error=subject.error,
     )
-    if subject.network is None or subject.info is None:
-        return row
+
+
+def _info(case: Case) -> ModelInfo:
+    assert case.subject.info is not None
+    return replace(case.subject.info, preprocessing=case.subject.info.preprocessing.at_size(case.img_size))
+
+
+def _time_block(
+    config: BenchConfig,
+    block: list[_Entry],
+    device: torch.device,
+    convert: "_Converter",
+    on_event: OnEvent,
+    counter: Iterator[int],
+    total: int,
+) -> None:
+    """Load and warm up all, then time all, round by round."""
+    limits = Limits(config.iterations, config.min_seconds, max(MAX_SECONDS, 2 * config.min_seconds))
+    with torch.inference_mode(not config.train):
+        for entry in block:
+            on_event(SubjectStarted(entry.row, next(counter), total))
+            _prepare(config, entry, device, convert, limits)
+        ready = {
+            index: (_timed(entry.prepared), entry.warmth)
+            for index, entry in enumerate(block)
+            if entry.prepared is not None and entry.warmth is not None
+        }
+
+        def on_round(number: int, taken: Mapping[int, Samples]) -> None:
+            rows = [_so_far(block[index].row, samples) for index, samples in taken.items()]
+            on_event(RoundDone(tuple(rows), number, limits.rounds))
+
+        taken = timer.interleave(ready, limits, seed=config.seed, on_round=on_round)
+    for index, outcome in taken.items():
+        if isinstance(outcome, Exception):
+            block[index].row = _failed(block[index].row, outcome)
+        else:
+            block[index].samples = outcome
+    for entry in block:
+        entry.rows = _rows_of(entry)
+        on_event(SubjectMeasured(tuple(entry.rows)))
+
+
+def _timed(prepared: Prepared) -> Timed:
+    return Timed(tuple(prepared.parts.values()), prepared.synchronize, prepared.failures)
+
+
+def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: "_Converter", limits: Limits) -> None:
+    """Make it runnable and warm, or its row one with the reason."""
+    if entry.row.error is not None:
+        return
     try:
-        return _measure(config, row, subject.network, subject.info, device)
-    except (FastViTError, MemoryError, RuntimeError) as error:  # RuntimeError is what torch and its devices raise
-        reason = _reason(error)
-    # Outside the handler the traceback is gone, and with it the tensors that the failed step still held.
-    return replace(row, error=reason)
+        load_library(entry.case.engine)
+        job = _job(config, entry, device, _in_form(entry.case))
+        shape = job.network if job.network is not None else _shape_of(job.info, entry.case.fuse)
+        cost = network_cost(shape, job.info.preprocessing.img_size)
+        entry.row = replace(entry.row, params=cost.params, multiply_adds=cost.multiply_adds * entry.case.batch_size)
+        job = replace(job, converted=convert(entry.case, job))
+        if job.converted is not None:
+            job = replace(job, network=None)  # the library makes its own copy of the weights
+        del shape
+        _run_up(config, entry, job, limits)
+    except _failures_of(entry) as error:  # RuntimeError is what torch and its devices raise
+        failure = error.with_traceback(None)  # which holds the tensors of the failed step
+    else:
+        return
+    entry.prepared, entry.row = None, _failed(entry.row, failure)
 
 
-def _measure(config: BenchConfig, row: BenchRow, network: FastViT, info: ModelInfo, device: torch.device) -> BenchRow:
-    peak_memory_mb = watch_peak_memory(device)
-    network = _in_form(network, config.fuse)
-    size = _img_size(config, info)
-    # Normalised images are about standard normal; the values do not change the work.
-    generator = torch.Generator().manual_seed(config.seed)
-    images = torch.randn((config.batch_size, 3, size, size), generator=generator)
-    step = _STEPS[row.engine](network, info, device, images)
-    with torch.inference_mode():
-        samples = measure(
-            step,
-            lambda: synchronize(device),
-            iterations=config.iterations,
-            min_seconds=config.min_seconds,
-            max_seconds=max(MAX_SECONDS, 2 * config.min_seconds),
-        )
-    return replace(
-        row,
-        median_ms=samples.median_ms,
-        p90_ms=samples.p90_ms,
-        p99_ms=samples.p99_ms,
-        mean_ms=samples.mean_ms,
-        images_per_second=config.batch_size / samples.median_ms * 1e3,
-        peak_memory_mb=peak_memory_mb(),
-        samples=len(samples.nanoseconds),
-        params=sum(parameter.numel() for parameter in network.parameters()),
-        fuse=network.form,
+def _failures_of(entry: _Entry) -> tuple[type[Exception], ...]:
+    return (FastViTError, *(entry.prepared.failures if entry.prepared else (MemoryError, RuntimeError)))
+
+
+def _run_up(config: BenchConfig, entry: _Entry, job: Job, limits: Limits) -> None:
+    # Weights that lie where they will be used are held already.
+    held = size_bytes(job.network) / 2**20 if job.network is not None and job.device.type == "cpu" else 0.0
+    peak = watch_peak_memory(job.device)
+    prepared = entry.prepared = (training if config.train else ENGINES[entry.case.engine])(job)
+    warmth = entry.warmth = timer.warm_up(_timed(prepared), limits)
+    added = peak()
+    entry.row = replace(
+        entry.row,
+        device=prepared.device,
+        peak_memory_mb=None if added is None else added + held,
+        process_memory_mb=peak_memory_mb(_CPU),
+        warmup_steps=warmth.steps,
+        size_bytes=prepared.size_bytes,
+        load_ms=prepared.load_ns / 1e6,
+        compile_ms=None if prepared.compile_ns is None else prepared.compile_ns / 1e6,
+        first_ms=warmth.first_ns / 1e6,
     )
 
 
-def _img_size(config: BenchConfig, info: ModelInfo) -> int:
-    return info.preprocessing.at_size(config.img_size).img_size
+def _shape_of(info: ModelInfo, form: str) -> nn.Module:
+    """The network of an exported file, without its weights."""
+    with torch.device("meta"):
+        network = create_model(info.variant, num_classes=info.num_classes)
+        return _FUSE[form](network)
 
 
-def _in_form(network: FastViT, form: str) -> FastViT:
-    """A copy of the network, fused as far as asked.
+def _job(config: BenchConfig, entry: _Entry, device: torch.device, network: nn.Module | None) -> Job:
+    info = _info(entry.case)
+    size = info.preprocessing.img_size
+    if entry.case.subject.path is not None and entry.case.subject.info != info:
+        raise FastViTError(f"the file takes images of {entry.case.subject.info.preprocessing.img_size} px alone")  # type: ignore[union-attr]  # a file has its info
+    return Job(
+        label=entry.row.label,
+        network=network,
+        path=entry.case.subject.path,
+        info=info,
+        device=device,
+        dtype=getattr(torch, entry.case.dtype),
+        images=_images(entry.case.batch_size, size, config.seed),
+        channels_last=config.channels_last,
+        threads=config.threads,
+        compute_units=entry.case.compute_units,
+        seed=config.seed,
+    )
+
+
+def _images(batch_size: int, size: int, seed: int) -> Tensor:
+    """Normalised images are about standard normal; the values do not change the work."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn((batch_size, 3, size, size), generator=generator)
+
+
+def _in_form(case: Case) -> nn.Module | None:
+    """A copy of the network, fused as far as asked; None for a file.
 
     Raises:
         FastViTError: it is fused further than that already.
     """
-    if FORMS.index(network.form) > FORMS.index(form):
-        raise FastViTError(f"its weights are fused already ({network.form}): it cannot be timed as --fuse {form}")
-    return _FUSE[form](network)
+    subject = case.subject
+    if subject.network is None:
+        return None
+    if subject.peer is not None:
+        network = copy.deepcopy(subject.network)
+        if case.fuse == "unfused":
+            return network
+        from timm.utils.model import reparameterize_model
+
+        fused: nn.Module = reparameterize_model(network, inplace=True)
+        return fused
+    assert subject.info is not None
+    if FORMS.index(subject.info.form) > FORMS.index(case.fuse):
+        raise FastViTError(
+            f"its weights are fused already ({subject.info.form}): it cannot be timed as --fuse {case.fuse}"
+        )
+    return _FUSE[case.fuse](subject.network)
+
+
+class _Converter:
+    """Networks in the format of an engine that has its own, each made once: it takes longer than the timing."""
+
+    def __init__(self, write_package: PackageWriter | None, folder: Path) -> None:
+        self._write_package = write_package
+        self._folder = folder
+        self._made: dict[tuple[object, ...], Path] = {}
+
+    def __call__(self, case: Case, job: Job) -> bytes | Path | None:
+        """None where the engine takes the network as it is, or a file was given."""
+        if job.network is None or case.engine in ("torch", "compile"):
+            return None
+        kind = "coreml" if case.engine == "coreml" else "onnx"
+        key = (kind, case.subject.name, id(case.subject), case.fuse, job.info.preprocessing.img_size)
+        if key not in self._made:
+            self._made[key] = self._convert(kind, job)
+        path = self._made[key]
+        return path if kind == "coreml" else path.read_bytes()
+
+    def _convert(self, kind: str, job: Job) -> Path:
+        from fastvit_cli.models.network import FastViT
+        from fastvit_cli.runtimes.onnx_conversion import to_onnx
+
+        assert isinstance(job.network, FastViT)
+        if kind == "coreml":
+            path = self._folder / f"{len(self._made)}.mlpackage"
+            if self._write_package is None:
+                raise FastViTError("nothing here writes Core ML packages")
+            self._write_package(job.network, job.info, path)
+            return path
+        path = self._folder / f"{len(self._made)}.onnx"
+        with torch.inference_mode(False):  # the exporter records autograd's view of the network
+            path.write_bytes(to_onnx(job.network, job.info).SerializeToString())
+        return path
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _peaks(device: torch.device, dtypes: set[str]) -> dict[tuple[str, str], float]:
+    """FLOP/s of matrix products on the device and on the CPU, by place and type."""
+    wanted = [(device, dtype) for dtype in sorted(dtypes)] + [(_CPU, "float32")]
+    found = {(str(place), dtype): matmul_peak(place, getattr(torch, dtype)) for place, dtype in dict.fromkeys(wanted)}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _rows_of(entry: _Entry) -> list[BenchRow]:
+    """One row, or in training one for each part and one for the whole step."""
+    if entry.samples is None or entry.prepared is None:
+        return [entry.row]
+    names = _part_names(entry)
+    return [
+        _with_figures(replace(entry.row, part=name), rounds)
+        for name, rounds in zip(names, _rounds_of_rows(entry), strict=True)
+    ]
+
+
+def _part_names(entry: _Entry) -> list[str]:
+    assert entry.samples is not None
+    if len(entry.samples.parts) == 1:
+        return [entry.row.part]
+    return ["forward", "backward", "optimizer", WHOLE_STEP]
+
+
+def _rounds_of_rows(entry: _Entry) -> list[tuple[tuple[int, ...], ...]]:
+    """Nanoseconds of each part, by round; of several parts their sum as well."""
+    if entry.samples is None:
+        return [()]
+    parts = entry.samples.parts
+    return [parts[0]] if len(parts) == 1 else [*parts, _whole_step(entry.samples)]
+
+
+def _so_far(row: BenchRow, samples: Samples) -> BenchRow:
+    """The row with the median of the whole step, without the rest, which takes longer to compute."""
+    median_ms = statistics.median(itertools.chain(*_whole_step(samples))) / 1e6
+    return replace(row, median_ms=median_ms, images_per_second=row.batch_size / median_ms * 1e3)
+
+
+def _whole_step(samples: Samples) -> tuple[tuple[int, ...], ...]:
+    """Nanoseconds by round, of several parts their sum."""
+    return tuple(tuple(map(sum, zip(*one_round, strict=True))) for one_round in zip(*samples.parts, strict=True))
+
+
+def _with_figures(row: BenchRow, rounds: tuple[tuple[int, ...], ...]) -> BenchRow:
+    """The row with what its samples, by round, say."""
+    figures = summarize(rounds)
+    work = _WORK_OF_PART.get(row.part)
+    multiply_adds = None if row.multiply_adds is None or work is None else row.multiply_adds * work
+    return replace(
+        row,
+        **vars(figures),
+        images_per_second=row.batch_size / figures.median_ms * 1e3,
+        multiply_adds=multiply_adds,
+        flops=None if multiply_adds is None else 2 * multiply_adds / figures.median_ms * 1e3,
+    )
+
+
+def _with_peak_shares(rows: list[BenchRow], peaks: dict[tuple[str, str], float]) -> list[BenchRow]:
+    def share(row: BenchRow) -> float | None:
+        peak = peaks.get((row.device, row.dtype))
+        return None if peak is None or row.flops is None else row.flops / peak
+
+    return [replace(row, peak_share=share(row)) for row in rows]
+
+
+def _with_ratios(rows: list[BenchRow], word: str | None) -> list[BenchRow]:
+    """Each row over its baseline: within one batch and size by rounds, as they were timed side by side."""
+    out = []
+    for row, index in zip(rows, baseline_rows(rows, word), strict=True):
+        base = rows[index]
+        if row is base or not row.round_medians_ms or not base.round_medians_ms:
+            out.append(replace(row, baseline=base.label))
+            continue
+        same_block = (row.batch_size, row.img_size) == (base.batch_size, base.img_size)
+        ratio = (paired_ratio if same_block else unpaired_ratio)(row.round_medians_ms, base.round_medians_ms)
+        out.append(replace(row, baseline=base.label, ratio=ratio))
+    return out
+
+
+def _profiles(block: list[_Entry], on_event: OnEvent) -> Iterator[tuple[Profile, str | None]]:
+    for entry in block:
+        if entry.samples is None or entry.prepared is None or entry.prepared.profile is None:
+            continue
+        on_event(ProfileStarted(entry.row.label))
+        yield entry.prepared.profile()
+
+
+def _failed(row: BenchRow, error: Exception) -> BenchRow:
+    return replace(row, error=_reason(error))
 
 
 def _reason(error: Exception) -> str:
@@ -161,36 +444,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError) or any(mark in text.lower() for mark in _OUT_OF_MEMORY):
         return "out of memory"
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
-
-
-def _busy_warnings(machine: Machine) -> Iterator[str]:
-    load = load_average()
-    # One of the programs that ran in the last minute is this one.
-    if load is not None and load - 1 > machine.logical_cores / 2:
-        yield (
-            f"The machine was busy before the measurement: load average {load:.1f} on {machine.logical_cores} cores. "
-            "Close other programs, wait a minute and run again."
-        )
-
-
-def _row_warnings(rows: Sequence[BenchRow], iterations: int) -> Iterator[str]:
-    spreads = [
-        f"{row.p90_ms / row.median_ms:.1f} times for {row.name} ({row.engine})"
-        for row in rows
-        if row.p90_ms is not None and row.median_ms and row.p90_ms / row.median_ms > _NOISY_SPREAD
-    ]
-    if spreads:
-        yield (
-            f"The machine was noisy: p90 is well above the median, {', '.join(spreads)}. "
-            "Close other programs, let it cool and run again."
-        )
-    short = [
-        f"{row.samples} for {row.name} ({row.engine})"
-        for row in rows
-        if row.samples is not None and row.samples < iterations
-    ]
-    if short:
-        yield (
-            f"The time limit ended the measurement before {iterations} timed steps: {', '.join(short)}. "
-            "Pass a smaller --batch-size or --img-size, or a larger --min-seconds."
-        )

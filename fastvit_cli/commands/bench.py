@@ -1,5 +1,6 @@
 """`fastvit bench`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastvit_cli.bench.config import BenchConfig
@@ -8,54 +9,75 @@ from fastvit_cli.options import ModelConfig
 from fastvit_cli.ui.session import Session
 
 if TYPE_CHECKING:
-    from fastvit_cli.bench.run import Subject
+    from torch import nn
+
+    from fastvit_cli.bench.subjects import Subject
+    from fastvit_cli.checkpoints.metadata import ModelInfo
+    from fastvit_cli.checkpoints.select import ModelSource
+
+_EXPORTED = (".onnx", ".mlpackage")
 
 
 def bench(config: BenchConfig, session: Session) -> int:
-    """Measure latency, throughput and memory.
+    """Measure latency, throughput and memory, and show where the time goes.
 
-    Median, 90th and 99th percentile after a warm-up. Several models are rows of one table; one that cannot run
-    is a row with the reason. Without a model the newest run is timed, and without a run a t8 with random
-    weights.
+    Each subject is warmed up until it no longer gets faster. Then all of one batch and image size are timed in
+    rounds, each having its turn in every round, so that a slow moment of the machine hits all of them. Beside the
+    median stands its 95 % interval, beside each ratio as well. What cannot run is a row with the reason. Without a
+    model the newest run is timed, and without a run a t8 with random weights.
 
-    Example: [cyan]fastvit bench --variant t8 --variant sa12 --batch-size 8[/]
+    Example: [cyan]fastvit bench --variant all --engine torch --engine onnxruntime --peer timm --output bench[/]
     """
-    from pathlib import Path
+    import os
+    from dataclasses import replace
 
-    from fastvit_cli.bench.events import SubjectStarted
+    if not session.verbose:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler; has an effect only before torch is there
+
+    from fastvit_cli.bench.compare import compare_runs, read_run
     from fastvit_cli.bench.run import run_bench
     from fastvit_cli.devices import resolve_device
-    from fastvit_cli.ui.session import write_json_file
-    from fastvit_cli.ui.views import bench_view
+    from fastvit_cli.ui.bench_files import write_bench_files
+    from fastvit_cli.ui.bench_views import BenchView, bench_view
 
     resolve_device(config.device)  # a device that is not there ends it before anything is loaded
+    old = None if config.compare is None else read_run(Path(config.compare))
     subjects = _subjects(config, session)
-    with session.bar("Timing") as bar:
-        result = run_bench(
-            config,
-            subjects,
-            lambda event: (
-                bar.describe(f"Timing {event.name} ({event.position} of {event.total})")
-                if isinstance(event, SubjectStarted)
-                else None
-            ),
-        )
+    with BenchView(session) as view:
+        run = run_bench(config, subjects, view, _write_package)
+    if old is not None:
+        run = replace(run, result=replace(run.result, comparison=compare_runs(old, run.result, config.tolerance)))
     if config.output is not None:
-        write_json_file(Path(config.output) / "results.json", session.envelope(result))
-    session.finish(result, bench_view(result))
-    return EXIT_FAILED if all(row.error for row in result.results) else EXIT_DONE
+        write_bench_files(Path(config.output), run, session.envelope(run.result))
+    session.finish(run.result, bench_view(run.result))
+    if config.output is not None:
+        session.note(f"Written to {config.output}: open {Path(config.output) / 'report.html'} in a browser.")
+    failed = all(row.error for row in run.result.results)
+    slower = run.result.comparison is not None and not run.result.comparison.passed
+    return EXIT_FAILED if failed or slower else EXIT_DONE
 
 
 def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
-    """What was named, in the order ckpt, variant; else the newest run, else a random t8."""
+    """What was named, in the order ckpt, variant, each with its peers; else the newest run, else a random t8."""
+    from fastvit_cli.bench.subjects import timm_peer
+
     named = [ModelConfig(ckpt=ckpt) for ckpt in config.ckpt]
-    named += [ModelConfig(variant=variant, pretrained=config.pretrained) for variant in config.variant]
-    return [_subject(model, session) for model in named or [ModelConfig()]]
+    named += [ModelConfig(variant=variant, pretrained=config.pretrained) for variant in config.variants]
+    subjects = []
+    for model in named or [ModelConfig()]:
+        subject = _subject(model, session)
+        subjects.append(subject)
+        # Peers differ by variant alone: two files of one variant share one.
+        have = {other.info.variant for other in subjects if other.peer and other.info}
+        if config.peer and subject.info is not None and subject.info.variant not in have:
+            subjects.append(timm_peer(subject.info.variant))
+    return subjects
 
 
 def _subject(model: ModelConfig, session: Session) -> "Subject":
-    from fastvit_cli.bench.run import Subject
+    from fastvit_cli.bench.subjects import Subject
     from fastvit_cli.checkpoints.select import load_source, select_source
+    from fastvit_cli.models.variants import get_variant
 
     source = select_source(model, random_allowed=True, default_variant="t8")
     if source.random_variant is not None:
@@ -63,7 +85,41 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
     else:
         session.note(f"Model: {source.name} ({source.reason}).")
     try:
+        if source.path is not None and source.path.suffix in _EXPORTED:
+            return _exported(source)
         loaded = load_source(source)
     except FastViTError as error:
         return Subject(name=source.name, error=error.message)
-    return Subject(name=source.name, network=loaded.network, info=loaded.info)
+    if source.path is not None:
+        top1, top1_source = loaded.info.top1, "measured"
+    else:
+        published = source.hub.published_top1 if source.hub else get_variant(loaded.info.variant).top1
+        top1, top1_source = published, "published"
+    return Subject(
+        name=source.name,
+        network=loaded.network,
+        info=loaded.info,
+        top1=top1,
+        top1_source=None if top1 is None else top1_source,
+    )
+
+
+def _exported(source: "ModelSource") -> "Subject":
+    import torch
+
+    from fastvit_cli.bench.subjects import Subject
+    from fastvit_cli.runtimes.open import open_runtime
+
+    assert source.path is not None
+    info = open_runtime(source.path, torch.device("cpu")).info
+    top1_source = None if info.top1 is None else "measured"
+    return Subject(name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source)
+
+
+def _write_package(network: "nn.Module", info: "ModelInfo", path: Path) -> None:
+    """A Core ML package as `fastvit export` writes it."""
+    from fastvit_cli.exporters.coreml import write
+    from fastvit_cli.models.network import FastViT
+
+    assert isinstance(network, FastViT)
+    write(network, info, path, "fp16")

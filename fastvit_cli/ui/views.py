@@ -1,12 +1,10 @@
 """Results of the commands for people to read; `--json` shows the same results."""
 
 import shlex
-from collections.abc import Iterable
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fastvit_cli.bench.events import BenchResult, BenchRow
 from fastvit_cli.data.check import CheckedSplit, DataCheck
 from fastvit_cli.exporters.reparam import ReparamResult
 from fastvit_cli.ui.tables import data_table, facts, next_commands, size, verdict
@@ -57,33 +55,3 @@ def reparam_view(result: ReparamResult) -> RenderableType:
     output = shlex.quote(result.output)
     commands = [f"fastvit bench --ckpt {output}", f"fastvit validate --ckpt {output}"]
     return Group(summary, table, facts([("output", result.output)]), next_commands(commands))
-
-
-def bench_view(result: BenchResult) -> RenderableType:
-    """One row a subject, the fastest first; then the machine and what makes the figures doubtful."""
-    ordered = sorted(result.results, key=lambda row: (row.median_ms is None, row.median_ms or 0.0))
-    columns = ("model", "engine", "batch", "px", "median ms", "p90", "p99", "images/s", "MiB")
-    table = data_table(columns, [_bench_row(row) for row in ordered], left=2)
-    errors = [Text(f"{row.name}: {row.error}", style="red") for row in ordered if row.error]
-    machine = result.machine
-    note = Text(
-        f"{machine.cpu}, {machine.logical_cores} cores, {ordered[0].device}, torch {machine.torch}, "
-        f"{machine.torch_threads} threads",
-        style="dim",
-    )
-    warnings: Iterable[Text] = (Text(f"! {warning}", style="yellow") for warning in result.warnings)
-    return Group(table, *errors, note, *warnings)
-
-
-def _bench_row(row: BenchRow) -> tuple[str, ...]:
-    name = f"{row.name} ({row.fuse})" if row.fuse else row.name
-    figures = (row.median_ms, row.p90_ms, row.p99_ms)
-    return (
-        name,
-        row.engine,
-        str(row.batch_size),
-        "–" if row.img_size is None else str(row.img_size),
-        *("–" if value is None else f"{value:.2f}" for value in figures),
-        "–" if row.images_per_second is None else f"{row.images_per_second:.1f}",
-        "–" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}",
-    )

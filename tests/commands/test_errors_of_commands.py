@@ -45,6 +45,9 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["export", "--format", "tflite"], "--format does not take 'tflite'", "coreml"),
         (["bench", "--device", "cuda:9"], "no device 'cuda:9'", "cpu"),
         (["bench", "--variant", "t9"], "no FastViT variant 't9'", "t8"),
+        (["bench", "--iterations", "0"], "--iterations is 0", "1 or more"),
+        (["bench", "--batch-size", "1,x"], "--batch-size does not take '1,x'", "whole number"),
+        (["bench", "--compare", "old.json"], "Cannot read 'old.json'", "--output"),
         (["trian"], "No such command 'trian'", "fastvit --help"),
     ],
 )

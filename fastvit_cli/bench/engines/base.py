@@ -1,0 +1,86 @@
+"""What every engine is given and what it gives back."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fastvit_cli.bench.profile import Profile
+from fastvit_cli.checkpoints.metadata import ModelInfo
+
+Step = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One thing to make runnable.
+
+    Attributes:
+        network: a copy of its own, fused as asked, in evaluation mode, float32, on the CPU; None for a file.
+        path: of the file.
+        info: with the image size that is timed.
+        images: (B, 3, H, W), normalised, float32, on the CPU.
+        threads: None for the library's own choice.
+        converted: the network in the engine's own format, where it has one: bytes (ONNX) or a path (Core ML).
+    """
+
+    label: str
+    network: nn.Module | None
+    path: Path | None
+    info: ModelInfo
+    device: torch.device
+    dtype: torch.dtype
+    images: Tensor
+    channels_last: bool = False
+    threads: int | None = None
+    compute_units: str | None = None
+    converted: bytes | Path | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Something that runs.
+
+    Attributes:
+        parts: names and what to call, in this order, for one step.
+        synchronize: waits for what they queued.
+        failures: exceptions of this engine's library when it cannot run.
+        device: where it really runs.
+        size_bytes: of parameters and buffers, or of the file.
+        load_ns, compile_ns: how long it took to get here; the second where it is a step of its own.
+        profile: runs a few steps and says where their time went, with a Chrome trace.
+    """
+
+    parts: dict[str, Step]
+    device: str
+    size_bytes: int
+    load_ns: int
+    synchronize: Callable[[], None] = lambda: None
+    failures: tuple[type[Exception], ...] = (RuntimeError, MemoryError)
+    compile_ns: int | None = None
+    profile: Callable[[], tuple[Profile, str | None]] | None = None
+
+
+@dataclass
+class Stopwatch:
+    """Nanoseconds of a `with` block."""
+
+    nanoseconds: int = field(default=0)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        started = time.perf_counter_ns()
+        try:
+            yield
+        finally:
+            self.nanoseconds += time.perf_counter_ns() - started
+
+
+def size_bytes(network: nn.Module) -> int:
+    """Of parameters and buffers."""
+    return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))

@@ -1,0 +1,110 @@
+"""ONNX graphs, in ONNX Runtime and in OpenVINO."""
+
+from typing import Any
+
+import torch
+
+from fastvit_cli.bench.engines.base import Job, Prepared, Stopwatch
+from fastvit_cli.bench.events import INFERENCE
+from fastvit_cli.bench.onnx_profile import profile_onnx
+from fastvit_cli.devices import synchronize
+from fastvit_cli.errors import FastViTError
+
+_SEVERITY_ERROR = 3
+# Its exception types are private, one for each status code, and so are OpenVINO's.
+_FAILURES = (Exception,)
+_HINTS = {torch.float32: "f32", torch.bfloat16: "bf16", torch.float16: "f16"}
+
+
+def onnx_runtime(job: Job) -> Prepared:
+    """ONNX Runtime's own session on the device, where this build of it has that, else on the CPU.
+
+    Raises:
+        FastViTError: a number type other than float32, or a graph that it refuses.
+    """
+    import onnxruntime
+
+    if job.dtype != torch.float32:
+        raise FastViTError("ONNX Runtime runs this graph in float32 alone")
+    loading, graph = Stopwatch(), _graph(job)
+    with loading.running():
+        session = _session(onnxruntime, graph, job)
+    on_cuda = session.get_providers()[0] == "CUDAExecutionProvider"
+    device = job.device if on_cuda else torch.device("cpu")
+    place, index = ("cuda", device.index or 0) if on_cuda else ("cpu", 0)
+    # Bound, so that neither images nor logits travel within a step.
+    binding = session.io_binding()
+    images = onnxruntime.OrtValue.ortvalue_from_numpy(job.images.contiguous().numpy(), place, index)
+    binding.bind_ortvalue_input(session.get_inputs()[0].name, images)
+    binding.bind_output(session.get_outputs()[0].name, place, index)
+
+    def step() -> None:
+        session.run_with_iobinding(binding)
+
+    def open_profiled(prefix: str) -> tuple[Any, Any]:
+        options = _options(onnxruntime, job)
+        options.enable_profiling, options.profile_file_prefix = True, prefix
+        profiled = _session(onnxruntime, graph, job, options)
+        return profiled, {profiled.get_inputs()[0].name: job.images.contiguous().numpy()}
+
+    return Prepared(
+        {INFERENCE: step},
+        str(device),
+        len(graph),
+        loading.nanoseconds,
+        lambda: synchronize(device),
+        _FAILURES,
+        profile=lambda: profile_onnx(open_profiled, graph, job.label),
+    )
+
+
+def openvino(job: Job) -> Prepared:
+    """OpenVINO on the CPU, computing in the type that was asked for.
+
+    Raises:
+        FastViTError: a graph that it refuses.
+    """
+    import openvino as library
+
+    loading, graph = Stopwatch(), _graph(job)
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[job.dtype], "PERFORMANCE_HINT": "LATENCY"}
+    options |= {} if job.threads is None else {"INFERENCE_NUM_THREADS": job.threads}
+    with loading.running():
+        try:
+            core = library.Core()
+            model = core.read_model(graph)
+            model.reshape(list(job.images.shape))
+            request = core.compile_model(model, "CPU", options).create_infer_request()
+            request.set_input_tensor(library.Tensor(job.images.contiguous().numpy()))
+        except Exception as error:  # OpenVINO passes on whatever its plugins meet
+            raise FastViTError(f"OpenVINO refuses the graph ({_first_line(error)})") from error
+    return Prepared({INFERENCE: request.infer}, "cpu", len(graph), loading.nanoseconds, failures=_FAILURES)
+
+
+def _graph(job: Job) -> bytes:
+    if job.path is not None:
+        return job.path.read_bytes()
+    assert isinstance(job.converted, bytes)
+    return job.converted
+
+
+def _session(library: Any, graph: bytes, job: Job, options: Any = None) -> Any:
+    wanted = job.device.type == "cuda" and "CUDAExecutionProvider" in library.get_available_providers()
+    providers = [("CUDAExecutionProvider", {"device_id": job.device.index or 0})] if wanted else []
+    options = _options(library, job) if options is None else options
+    try:
+        return library.InferenceSession(graph, options, providers=[*providers, "CPUExecutionProvider"])
+    except Exception as error:  # see _FAILURES
+        raise FastViTError(f"ONNX Runtime refuses the graph ({_first_line(error)})") from error
+
+
+def _options(library: Any, job: Job) -> Any:
+    options = library.SessionOptions()
+    options.log_severity_level = _SEVERITY_ERROR
+    if job.threads is not None:
+        options.intra_op_num_threads = job.threads
+    return options
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

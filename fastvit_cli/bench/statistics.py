@@ -1,0 +1,142 @@
+"""From durations to figures: percentiles, means, and intervals that say how far to trust them.
+
+Samples come in rounds: a few steps taken one after the other, then the other subjects have their turn. Neighbouring
+steps are alike, so a round, not a step, is what is drawn again for an interval.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+LEVEL = 0.95  # of every interval
+_DRAWS = 1000
+# With fewer rounds no interval of a ratio reaches the level: even from the lowest to the highest is 2 * 2**-5 short.
+MIN_ROUNDS = 6
+
+Rounds = Sequence[Sequence[int]]  # nanoseconds, by round; no round is empty
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Figures of one subject, in milliseconds.
+
+    Attributes:
+        interval_ms: 95 % bootstrap interval of the median; None of a single round.
+        trimmed_mean_ms: mean over rounds without the fastest and the slowest one, as Apple's ModelBench gives it.
+        round_medians_ms: median of each round, in the order they were taken.
+        samples: durations behind the figures.
+    """
+
+    median_ms: float
+    interval_ms: tuple[float, float] | None
+    p90_ms: float
+    p99_ms: float
+    mean_ms: float
+    trimmed_mean_ms: float
+    round_medians_ms: tuple[float, ...]
+    samples: int
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """One time over another: 0.5 is half as long.
+
+    Attributes:
+        low, high: 95 % interval; None where there are too few rounds for one.
+        significant: whether the interval leaves out 1.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    significant: bool
+
+
+def summarize(rounds: Rounds) -> Summary:
+    """All figures of the durations of one subject, in nanoseconds by round."""
+    pooled = np.concatenate([np.asarray(durations, dtype=np.float64) for durations in rounds]) / 1e6
+    median, p90, p99 = (float(value) for value in np.percentile(pooled, (50, 90, 99)))
+    means = sorted(float(np.mean(durations)) / 1e6 for durations in rounds)
+    kept = means[1:-1] if len(means) > 2 else means
+    return Summary(
+        median_ms=median,
+        interval_ms=median_interval_ms(rounds),
+        p90_ms=p90,
+        p99_ms=p99,
+        mean_ms=float(pooled.mean()),
+        trimmed_mean_ms=math.fsum(kept) / len(kept),
+        round_medians_ms=tuple(float(np.median(durations)) / 1e6 for durations in rounds),
+        samples=len(pooled),
+    )
+
+
+def median_interval_ms(rounds: Rounds) -> tuple[float, float] | None:
+    """95 % interval of the median of all durations: whole rounds are drawn again, with replacement.
+
+    The draws are the same in every call. None of a single round, which says nothing of how rounds differ.
+    """
+    if len(rounds) < 2:
+        return None
+    pooled = np.concatenate([np.asarray(durations, dtype=np.float64) for durations in rounds])
+    of_round = np.repeat(np.arange(len(rounds)), [len(durations) for durations in rounds])
+    order = np.argsort(pooled)
+    pooled, of_round = pooled[order], of_round[order]
+    drawn = np.random.default_rng(0).multinomial(len(rounds), [1 / len(rounds)] * len(rounds), size=_DRAWS)
+    medians = np.empty(_DRAWS)
+    for number, times in enumerate(drawn):  # one draw at a time: all at once can be gigabytes
+        reached = np.cumsum(times[of_round])
+        medians[number] = pooled[np.searchsorted(reached, reached[-1] / 2)]
+    low, high = np.quantile(medians, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)) / 1e6
+    return float(low), float(high)
+
+
+def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Ours over theirs, both measured in the same rounds: what slowed both down in one cancels.
+
+    The median over rounds of the ratio of the rounds' medians. Its interval goes from one order statistic to another,
+    which needs no assumption on how the ratios are distributed (the sign test turned around).
+
+    Args:
+        ours, theirs: medians of the rounds. Where one has fewer rounds, the first of the other count.
+    """
+    count = min(len(ours), len(theirs))
+    ratios = np.sort(np.asarray(ours[:count]) / np.asarray(theirs[:count]))
+    value = float(np.median(ratios))
+    if count < MIN_ROUNDS:
+        return Ratio(value, None, None, significant=False)
+    outside = _ranks_outside(count)
+    return _ratio(value, float(ratios[outside]), float(ratios[count - 1 - outside]))
+
+
+def unpaired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
+    """Ours over theirs, measured in two runs of the program: the ratio of the medians over rounds, and its bootstrap.
+
+    What differs between the runs as a whole, such as another program beside one of them, is in the ratio.
+    """
+    mine, others = np.asarray(ours), np.asarray(theirs)
+    value = float(np.median(mine) / np.median(others))
+    if min(len(mine), len(others)) < MIN_ROUNDS:
+        return Ratio(value, None, None, significant=False)
+    random = np.random.default_rng(0)
+    drawn = [
+        np.median(medians[random.integers(0, len(medians), (_DRAWS, len(medians)))], axis=1)
+        for medians in (mine, others)
+    ]
+    low, high = np.quantile(drawn[0] / drawn[1], ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return _ratio(value, float(low), float(high))
+
+
+def _ratio(value: float, low: float, high: float) -> Ratio:
+    return Ratio(value, low, high, significant=not low <= 1.0 <= high)
+
+
+def _ranks_outside(count: int) -> int:
+    """How many of `count` values, sorted, to leave out at each end of a 95 % interval of their median."""
+    below, outside = 0.0, 0
+    while True:
+        below += math.comb(count, outside) / 2**count  # the median is below the value of this rank
+        if 2 * below > 1 - LEVEL:
+            return outside - 1 if outside else 0
+        outside += 1

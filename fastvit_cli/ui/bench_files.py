@@ -1,0 +1,107 @@
+"""What `fastvit bench --output` writes."""
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.bench.events import BenchResult, BenchRow, BenchRun
+from fastvit_cli.ui.bench_figures import FIGURES
+from fastvit_cli.ui.bench_report import report_html
+from fastvit_cli.ui.bench_views import (
+    baseline_text,
+    common_words,
+    distinctions,
+    machine_line,
+    number,
+    ratio_text,
+    short_name,
+)
+from fastvit_cli.ui.session import write_json_file
+
+_NOT_IN_CSV = ("round_medians_ms", "interval_ms", "ratio")
+
+
+def write_bench_files(folder: Path, run: BenchRun, envelope: dict[str, Any]) -> None:
+    """results.json, results.csv, samples.csv, results.md, the pictures, report.html and the traces, each whole.
+
+    Raises:
+        FastViTError: the folder cannot be written.
+    """
+    result = run.result
+    write_json_file(folder / "results.json", envelope)
+    _write_text(folder / "results.csv", _results_csv(result))
+    _write_text(folder / "samples.csv", _samples_csv(run))
+    _write_text(folder / "results.md", markdown(result))
+    for name, draw in FIGURES.items():
+        figure = draw(result)
+        if figure is not None:
+            with replaced_when_done(folder / f"{name}.png") as temporary:
+                figure.savefig(temporary, dpi=150)
+    _write_text(folder / "report.html", report_html(result))
+    for profile, trace in zip(result.profiles, run.traces, strict=True):
+        if trace:
+            _write_text(folder / f"trace-{_file_name(profile.label)}.json", trace)
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-.")
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replaced_when_done(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _results_csv(result: BenchResult) -> str:
+    rows = []
+    for row in result.results:
+        low, high = row.interval_ms or (None, None)
+        fields = {key: value for key, value in vars(row).items() if key not in _NOT_IN_CSV}
+        fields |= {"interval_low_ms": low, "interval_high_ms": high}
+        fields |= {f"ratio_{key}": getattr(row.ratio, key, None) for key in ("value", "low", "high", "significant")}
+        rows.append(fields)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue()
+
+
+def _samples_csv(run: BenchRun) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("row", "label", "round", "nanoseconds"))
+    for index, (row, rounds) in enumerate(zip(run.result.results, run.samples, strict=True)):
+        for position, durations in enumerate(rounds, start=1):
+            writer.writerows((index, row.label, position, duration) for duration in durations)
+    return out.getvalue()
+
+
+def markdown(result: BenchResult) -> str:
+    """The latency table, and what it holds for."""
+    rows = result.results
+    differing = distinctions(rows)
+    columns = ("model", *differing, "median ms", "95 % interval", "p90", "p99", "images/s", "MiB", "× base")
+    lines = [f"Latency: {common_words(rows)}", "", _md_row(columns)]
+    lines.append(_md_row(["---"] * (1 + len(differing)) + ["---:"] * 7))
+    for row in rows:
+        cells = [short_name(row), *(of(row) for of in differing.values())]
+        lines.append(_md_row([*cells, row.error] if row.error else [*cells, *_md_figures(row)]))
+    lines += ["", machine_line(result)]
+    base = baseline_text(rows)
+    lines += ["", f"× base: time over that of {base}."] if base else []
+    lines += ["", *(f"- {warning}" for warning in result.warnings)] if result.warnings else []
+    return "\n".join(lines) + "\n"
+
+
+def _md_figures(row: BenchRow) -> list[str]:
+    interval = "–" if row.interval_ms is None else " – ".join(number(value) for value in row.interval_ms)
+    figures = (row.p90_ms, row.p99_ms, row.images_per_second, row.peak_memory_mb)
+    return [number(row.median_ms), interval, *(number(value) for value in figures), ratio_text(row, wide=True)]
+
+
+def _md_row(cells: Any) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"

@@ -1,0 +1,133 @@
+"""The statistics against truth: simulated machines whose true times are known."""
+
+import numpy as np
+import pytest
+
+from fastvit_cli.bench.statistics import (
+    median_interval_ms,
+    paired_ratio,
+    summarize,
+    unpaired_ratio,
+)
+
+MS = 1_000_000
+ROUNDS, STEPS = 20, 5
+RUNS = 300
+
+
+class Machine:
+    """A machine with noise in every step, more of it in every round, a slow drift, and interruptions now and then."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = np.random.default_rng(seed)
+
+    def drift(self) -> np.ndarray:
+        phase = self.random.uniform(0, 2 * np.pi)
+        return 1 + 0.1 * np.sin(np.linspace(0, 3, ROUNDS) + phase)
+
+    def rounds(self, true_ms: float, drift: np.ndarray | float = 1.0) -> list[list[int]]:
+        slowness = drift * np.exp(0.02 * self.random.standard_normal(ROUNDS))
+        steps = np.exp(0.03 * self.random.standard_normal((ROUNDS, STEPS)))
+        interrupted = 1 + 4 * (self.random.random((ROUNDS, STEPS)) < 0.03)
+        return (true_ms * MS * slowness[:, None] * steps * interrupted).astype(int).tolist()
+
+
+def medians(rounds: list[list[int]]) -> list[float]:
+    """As `Summary.round_medians_ms`, without the other figures."""
+    return np.median(rounds, axis=1).tolist()
+
+
+@pytest.fixture(scope="module")
+def machines() -> list[Machine]:
+    return [Machine(seed) for seed in range(RUNS)]
+
+
+def found(machines: list[Machine], slow_down: float, *, paired: bool) -> float:
+    """Share of simulated runs in which the second subject is called slower or faster than the first."""
+    hits = 0
+    for machine in machines:
+        drift = machine.drift() if paired else 1.0
+        base, other = medians(machine.rounds(8.0, drift)), medians(machine.rounds(8.0 * slow_down, drift))
+        hits += (paired_ratio if paired else unpaired_ratio)(other, base).significant
+    return hits / len(machines)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_a_slow_down_of_5_percent_is_found_and_none_is_invented(machines: list[Machine], paired: bool) -> None:
+    assert found(machines, 1.05, paired=paired) >= 0.95
+    assert found(machines, 1.0, paired=paired) <= 0.05
+
+
+def test_the_interval_holds_the_true_median() -> None:
+    held = 0
+    for seed in range(RUNS // 3):
+        interval = median_interval_ms(Machine(seed).rounds(8.0))
+        assert interval is not None
+        # Interruptions only ever add time: the median of all steps is a little above the true one.
+        held += interval[0] <= 8.0 * 1.001 <= interval[1]
+    assert held / (RUNS // 3) >= 0.9
+
+
+def test_outliers_move_the_tail_and_not_the_median() -> None:
+    clean = [[10 * MS] * 5 for _ in range(20)]
+    for position in range(0, 20, 2):
+        clean[position][2] = 500 * MS  # a tenth of the samples
+    figures = summarize(clean)
+    assert figures.median_ms == 10.0
+    assert figures.interval_ms == (10.0, 10.0)
+    assert figures.p99_ms == 500.0
+    assert figures.mean_ms == 59.0
+    assert set(figures.round_medians_ms) == {10.0}
+
+
+def test_percentiles_are_interpolated_and_in_milliseconds() -> None:
+    figures = summarize([[n * MS for n in (5, 1, 2, 4, 3)]])
+    assert (figures.median_ms, figures.mean_ms, figures.samples) == (3.0, 3.0, 5)
+    assert figures.p90_ms == pytest.approx(4.6)
+    assert figures.p99_ms == pytest.approx(4.96)
+    assert figures.interval_ms is None, "one round says nothing of how rounds differ"
+
+
+def test_the_trimmed_mean_leaves_out_the_fastest_and_the_slowest_round() -> None:
+    rounds = [[2 * MS, 4 * MS], [100 * MS], [MS], [5 * MS, 7 * MS]]
+    assert summarize(rounds).trimmed_mean_ms == 4.5  # of 3 and 6
+    assert summarize(rounds[:2]).trimmed_mean_ms == 51.5  # two rounds: nothing to leave out
+
+
+def test_a_whole_round_is_drawn_again() -> None:
+    # Two kinds of rounds: the interval spans both, however many equal steps each holds.
+    assert median_interval_ms([[10 * MS] * 50, [20 * MS] * 50]) == (10.0, 20.0)
+    # Rounds of unequal length count with their steps.
+    interval = median_interval_ms([[10 * MS] * 99, [20 * MS]])
+    assert interval is not None
+    assert interval[0] == 10.0
+
+
+def test_ratios_pair_the_rounds() -> None:
+    drifting = tuple(5.0 + number for number in range(20))
+    ratio = paired_ratio([2 * value for value in drifting], drifting)
+    assert (ratio.value, ratio.low, ratio.high, ratio.significant) == (2.0, 2.0, 2.0, True)
+    # The same drift unpaired hides it.
+    assert not unpaired_ratio([1.1 * value for value in drifting], drifting).significant
+
+
+def test_the_interval_of_a_ratio_is_made_of_order_statistics() -> None:
+    ratios = [1.0 + number / 100 for number in range(1, 21)]
+    ratio = paired_ratio(ratios, [1.0] * 20)
+    assert (ratio.low, ratio.high) == (pytest.approx(1.06), pytest.approx(1.15))  # the 6th and the 15th of 20
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_too_few_rounds_give_a_ratio_without_interval(count: int) -> None:
+    for ratio in (paired_ratio([2.0] * count, [1.0] * count), unpaired_ratio([2.0] * count, [1.0] * 20)):
+        assert (ratio.value, ratio.low, ratio.high, ratio.significant) == (2.0, None, None, False)
+
+
+def test_a_subject_that_ended_early_is_paired_with_the_first_rounds() -> None:
+    assert paired_ratio([2.0] * 6, [1.0] * 6 + [9.0] * 14).value == 2.0
+
+
+def test_identical_samples_are_no_difference() -> None:
+    same = [8.0] * 20
+    for ratio in (paired_ratio(same, same), unpaired_ratio(same, same)):
+        assert (ratio.value, ratio.low, ratio.high, ratio.significant) == (1.0, 1.0, 1.0, False)

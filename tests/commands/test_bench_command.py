@@ -1,0 +1,66 @@
+"""`fastvit bench` as it is typed: its files, comparing with an earlier run, and what cannot be timed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.loaded import saved_model
+from helpers.program import run
+from safetensors.torch import save_file
+
+from fastvit_cli.bench import run as bench_run
+from fastvit_cli.bench import timer
+
+QUICK = ("--img-size", 32, "--iterations", 6, "--min-seconds", 0)
+
+
+@pytest.fixture(autouse=True)
+def _quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(timer, "_WINDOW_NS", 0)
+    monkeypatch.setattr(timer, "_WINDOW_STEPS", 1)
+    monkeypatch.setattr(bench_run, "matmul_peak", lambda _device, _dtype: 1e12)
+
+
+def test_a_run_its_files_and_a_later_one_against_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("bench", "--variant", "t8", *QUICK)
+    first = run(capsys, *words, "--output", "first", "--json")
+    (row,) = first.result["results"]
+    assert row["error"] is None
+    assert first.result["machine"]["cpu"]
+    path = tmp_path / "first" / "results.json"
+    assert json.loads(path.read_text())["result"] == first.result
+    assert {"report.html", "latency.png", "samples.csv"} <= {file.name for file in path.parent.iterdir()}
+    # Another kind of machine is simulated by an edited file: this one's speed must not matter.
+    document = json.loads(path.read_text())
+    for factor, code, verdict in ((0.01, 1, "slower, beyond tolerance"), (100, 0, "faster")):
+        document["result"]["results"][0]["round_medians_ms"] = [factor * ms for ms in row["round_medians_ms"]]
+        (tmp_path / "edited.json").write_text(json.dumps(document))
+        later = run(capsys, *words, "--compare", "edited.json")
+        assert later.code == code, later.err
+        assert verdict in " ".join(later.out.split())
+
+
+def test_what_is_no_fastvit_is_a_row_and_alone_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    (tmp_path / "broken.onnx").write_bytes(b"not a graph")
+    words = ("bench", "--ckpt", "other.safetensors", "--ckpt", "broken.onnx", *QUICK)
+    alone = run(capsys, *words)
+    assert alone.code == 1
+    assert "other.safetensors" in alone.out
+    saved_model(tmp_path / "t8.safetensors")
+    rows = run(capsys, *words, "--ckpt", "t8.safetensors", "--json").result["results"]
+    assert [bool(row["error"]) for row in rows] == [True, True, False]
+    assert "broken.onnx" in rows[1]["error"]
+    assert (rows[2]["top1"], rows[2]["top1_source"]) == (61.5, "measured")
+
+
+def test_core_ml_away_from_a_mac_is_two_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    refused = run(capsys, "bench", "--variant", "t8", "--engine", "coreml", *QUICK)
+    assert refused.code == 2
+    assert "Mac" in refused.err
+    assert "--engine onnxruntime" in refused.err
