@@ -118,8 +118,9 @@ def _exported(source: "ModelSource") -> "Subject":
 
 def _write_package(network: "nn.Module", info: "ModelInfo", path: Path) -> None:
     """A Core ML package as `fastvit export` writes it."""
+    from fastvit_cli.exporters.config import ExportConfig
     from fastvit_cli.exporters.coreml import write
     from fastvit_cli.models.network import FastViT
 
     assert isinstance(network, FastViT)
-    write(network, info, path, "fp16")
+    write(network, info, path, ExportConfig(format="coreml"), None)
