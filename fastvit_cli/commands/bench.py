@@ -120,7 +120,8 @@ def _write_package(network: "nn.Module", info: "ModelInfo", path: Path) -> None:
     """A Core ML package as `fastvit export` writes it."""
     from fastvit_cli.exporters.config import ExportConfig
     from fastvit_cli.exporters.coreml import write
+    from fastvit_cli.models.channels_first import channels_first
     from fastvit_cli.models.network import FastViT
 
     assert isinstance(network, FastViT)
-    write(network, info, path, ExportConfig(format="coreml"), None)
+    write(channels_first(network), info, path, ExportConfig(format="coreml"), None)
