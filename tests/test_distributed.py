@@ -1,0 +1,112 @@
+"""A process's place in its run, and what its end means; tests/training/test_distributed.py runs real ones."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from helpers.program import run
+
+from fastvit_cli.distributed import ALONE, LostPeerError, World, _code_of, find_world, joined, lost_peers_named
+from fastvit_cli.errors import EXIT_LOST_PEER, FastViTError, WorkFailedError
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.stopping import Stop, Stopped, StopRequests
+
+
+def test_a_process_finds_its_place() -> None:
+    assert find_world({}) == ALONE
+    assert find_world({"RANK": "3"}) == ALONE
+    four = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8"}
+    assert find_world(four) == World(9, 16, 1, 8)
+    assert ALONE.is_main
+    assert not find_world(four).is_main
+
+
+def test_alone_nothing_is_shared() -> None:
+    counts = torch.tensor([1, 2])
+    with joined(ALONE, "auto"), ALONE.main_first():
+        assert ALONE.add_up(counts) is counts
+        assert ALONE.largest(-4) == -4
+    assert counts.tolist() == [1, 2]
+
+
+def _ended(*exit_codes: int) -> dict[int, SimpleNamespace]:
+    return {rank: SimpleNamespace(exitcode=code, timestamp=10) for rank, code in enumerate(exit_codes) if code}
+
+
+@pytest.mark.parametrize(
+    ("exit_codes", "expected"),
+    [
+        ((2, -15), 2),  # the first one's mistake; the other was ended for it
+        ((EXIT_LOST_PEER, 1), 1),  # the second one failed, the first lost it
+        ((143, 143), 143),
+        ((130, -15), 130),
+    ],
+)
+def test_the_code_is_that_of_the_process_that_failed_by_itself(exit_codes: tuple[int, ...], expected: int) -> None:
+    assert _code_of(_ended(*exit_codes)) == expected  # type: ignore[arg-type]  # stand-ins
+
+
+def test_a_killed_process_is_named() -> None:
+    with pytest.raises(WorkFailedError, match=r"Process 2 of the run was killed \(SIGKILL\)") as caught:
+        _code_of(_ended(EXIT_LOST_PEER, -15, -9))  # type: ignore[arg-type]  # stand-ins
+    assert "--resume" in caught.value.hint
+
+
+def test_only_lost_connections_are_lost_peers() -> None:
+    with pytest.raises(LostPeerError), lost_peers_named():
+        raise RuntimeError("[../third_party/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
+    with pytest.raises(RuntimeError, match="shape"), lost_peers_named():
+        raise RuntimeError("shape mismatch")
+
+
+def test_fewer_gpus_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with (
+        pytest.raises(FastViTError, match="4 processes for 2 CUDA devices") as caught,
+        joined(World(0, 4, 0, 4), "auto"),
+    ):
+        pass
+    assert "--nproc-per-node 2" in caught.value.hint
+
+
+def test_a_later_request_of_any_process_counts() -> None:
+    """The numbers that processes agree on are places in an order: none of the requests is lost."""
+    seen: list[int] = []
+
+    def agree(number: int) -> int:
+        seen.append(number)
+        return 3
+
+    with pytest.raises(Stopped) as caught:
+        StopRequests(None, agree).check()
+    assert caught.value.reason == Stop.TERMINATED
+    assert seen == [0]
+
+
+def test_synchronised_batchnorm_is_for_cuda(capsys: pytest.CaptureFixture[str], tiny_data: object) -> None:
+    words = ["--data", tiny_data, "--img-size", 32, "--batch-size", 8, "--workers", 0, "--device", "cpu"]
+    outcome = run(capsys, "train", *words, "--sync-bn", "--dry-run")
+    assert outcome.code == 2
+    assert "--sync-bn is for CUDA devices" in outcome.err
+
+
+def test_apples_gpu_takes_one_process(monkeypatch: pytest.MonkeyPatch, tiny_data: object) -> None:
+    from fastvit_cli.data.sources import choose_data
+    from fastvit_cli.training import build
+
+    monkeypatch.setattr(build, "resolve_device", lambda *_: torch.device("mps"))
+    with pytest.raises(FastViTError, match="cannot share Apple's GPU"):
+        build.build_trainer(
+            TrainConfig(world_size=2), choose_data(str(tiny_data)), None, lambda _: None, World(0, 2, 0, 2)
+        )
+
+
+def test_torchrun_has_started_the_processes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_data: object
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    outcome = run(capsys, "train", "--data", tiny_data, "--nproc-per-node", 2)
+    assert outcome.code == 2
+    assert "torchrun has started the processes" in outcome.err
