@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fastvit_cli.evaluation.evaluate import InMemory
 from fastvit_cli.runtimes.base import Runtime
 from fastvit_cli.runtimes.compare import Comparison, ComparisonCounter, check_same_outputs
 
@@ -61,6 +62,7 @@ class PairCounter:
     def __init__(self, first: Runtime, other: Runtime, class_names: tuple[str, ...]) -> None:
         self._first = first
         self._other = other
+        self._forward = InMemory(other)
         self._names = class_names
         self._logits = ComparisonCounter()
         self._hits = self._other_hits = 0
@@ -76,7 +78,7 @@ class PairCounter:
         Raises:
             FastViTError: the models have a different number of classes.
         """
-        found = self._other.logits(images)
+        found = self._forward(images)
         check_same_outputs(self._first, logits, self._other, found)
         self._logits.add(logits, found)
         first, other = logits.argmax(1), found.argmax(1)

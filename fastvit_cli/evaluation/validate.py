@@ -7,23 +7,23 @@ from pathlib import Path
 from torch import Tensor
 
 from fastvit_cli.data.images import Images
-from fastvit_cli.data.loader import Batch, ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images, with_model_classes
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.calibration import (
-    CalibrationCounter,
     ReliabilityBin,
     expected_calibration_error,
     wilson_interval,
 )
-from fastvit_cli.evaluation.class_metrics import ClassCounter, ClassScore, Confused, mean_f1
-from fastvit_cli.evaluation.comparison import ComparedModels, PairCounter
+from fastvit_cli.evaluation.class_metrics import ClassScore, Confused, mean_f1
+from fastvit_cli.evaluation.comparison import ComparedModels
 from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.evaluation.details import Details
 from fastvit_cli.evaluation.evaluate import evaluate
-from fastvit_cli.evaluation.label_files import RealLabels, RealScores, read_valid_labels
+from fastvit_cli.evaluation.label_files import RealScores, read_valid_labels
 from fastvit_cli.evaluation.predictions import Mistake, Prediction, PredictionList
 from fastvit_cli.evaluation.subset import SubsetRuntime, images_of
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -142,26 +142,18 @@ def validate(
         WorkFailedError: a process that reads images was killed, or the device has no memory for one image.
     """
     tell = listeners or Listeners()
-    info = opened.info
-    images = _labelled_images(config, opened, data, tell)
-    preprocessing = info.preprocessing.at_size(config.img_size)
-    allowed = None
-    if config.valid_labels is not None:
-        allowed = read_valid_labels(Path(config.valid_labels).expanduser(), info.num_classes, info.class_names)
-        images = images_of(images, allowed, config.valid_labels)
-    classes_left = info.num_classes if allowed is None else len(allowed)
-    real = None if config.real_labels is None else RealLabels(Path(config.real_labels).expanduser(), classes_left)
+    preprocessing = opened.info.preprocessing.at_size(config.img_size)
+    images, allowed = _labelled_images(config, opened, data, tell)
     if other is not None:
         _check_same_classes(opened, other)
     chosen = with_engine(opened, _engine(config, opened), preprocessing.img_size, len(images))
     if tell.engine is not None:
         tell.engine(f"{chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason})")
-    runtime, second = chosen.runtime, None
-    if other is not None:
-        second = with_engine(other, _engine(config, other), preprocessing.img_size, len(images)).runtime
-    if allowed is not None:
-        runtime = SubsetRuntime(runtime, allowed)
-        second = None if second is None else SubsetRuntime(second, allowed)
+    second = (
+        None if other is None else with_engine(other, _engine(config, other), preprocessing.img_size, len(images))
+    )
+    runtime = _restricted(chosen.runtime, allowed)
+    details = Details(config, images, runtime, None if second is None else _restricted(second.runtime, allowed))
     loader = ImageLoader(
         images,
         evaluation_transform(preprocessing, config.transforms),
@@ -174,31 +166,15 @@ def validate(
         rank=world.rank,
         world_size=world.size,
     )
-    names = images.class_names
-    classes, calibration = ClassCounter(len(names)), CalibrationCounter()
-    pair = None if second is None else PairCounter(runtime, second, names)
-    listed = PredictionList(images) if config.report is not None else None
-
-    def count(batch: Batch, logits: Tensor) -> None:
-        classes.add(logits, batch.labels)
-        calibration.add(logits, batch.labels)
-        if real is not None:
-            real.add(logits, [images.name(index) for index in batch.indices])
-        if pair is not None:
-            pair.add(batch.images, logits, batch.labels, lambda place: images.name(batch.indices[place]))
-        if listed is not None:
-            listed.add(logits, batch.labels, batch.indices)
-
     with worker_death_explained(loader.workers):
-        evaluation = evaluate(runtime, loader, tell.progress, tell.unreadable, count, tell.smaller_batch, world)
-    for counter in (classes, calibration, *(() if real is None else (real,))):
-        counter.add_up(world)
-    scores, rows, bins = evaluation.scores, classes.scores(names), calibration.bins
+        found = evaluate(runtime, loader, tell.progress, tell.unreadable, details.add, tell.smaller_batch, world)
+    details.add_up(world)
+    scores, bins, classes = found.scores, details.calibration.bins, details.classes.scores(images.class_names)
     low, high = wilson_interval(round(scores.top1 * scores.num_images / 100.0), scores.num_images)
     result = ValidateResult(
         model=model,
-        variant=info.variant,
-        fused=info.fused,
+        variant=opened.info.variant,
+        fused=opened.info.fused,
         engine=runtime.engine,
         engine_reason=chosen.reason,
         device=runtime.device_name,
@@ -212,31 +188,44 @@ def validate(
         top1_high=high,
         top5=scores.top5,
         loss=scores.loss,
-        mean_f1=mean_f1(rows),
+        mean_f1=mean_f1(classes),
         calibration_error=expected_calibration_error(bins),
-        real=None if real is None else real.scores,
-        comparison=None if pair is None else pair.result(str(config.compare)),
-        images_per_second=evaluation.images_per_second,
-        data_wait=evaluation.data_wait,
-        unreadable=evaluation.unreadable,
+        real=None if details.real is None else details.real.scores,
+        comparison=None if details.pair is None else details.pair.result(str(config.compare)),
+        images_per_second=found.images_per_second,
+        data_wait=found.data_wait,
+        unreadable=found.unreadable,
         published_top1=published_top1,
-        classes=rows,
-        most_confused=classes.most_confused(names),
+        classes=classes,
+        most_confused=details.classes.most_confused(images.class_names),
         reliability=bins,
     )
-    if listed is None:
-        return Validation(result, None)
-    return Validation(result, ReportData(classes.confusion, tuple(listed.predictions), listed.gallery()))
+    return Validation(result, None if details.listed is None else _report_data(details, details.listed))
 
 
-def _labelled_images(config: ValidateConfig, opened: Runtime, data: DataChoice, tell: Listeners) -> Images:
+def _report_data(details: Details, listed: PredictionList) -> ReportData:
+    return ReportData(details.classes.confusion, tuple(listed.predictions), listed.gallery())
+
+
+def _labelled_images(
+    config: ValidateConfig, opened: Runtime, data: DataChoice, tell: Listeners
+) -> tuple[Images, tuple[int, ...] | None]:
+    """The split, labelled by the classes that the model may choose from, and which those are; None for all."""
     info = opened.info
-    return with_model_classes(
+    images = with_model_classes(
         open_images(data, config.split, config.class_map, tell.progress),
         info.num_classes,
         info.class_names,
         mapped=config.class_map is not None,
     )
+    if config.valid_labels is None:
+        return images, None
+    allowed = read_valid_labels(Path(config.valid_labels).expanduser(), info.num_classes, info.class_names)
+    return images_of(images, allowed, config.valid_labels), allowed
+
+
+def _restricted(runtime: Runtime, allowed: tuple[int, ...] | None) -> Runtime:
+    return runtime if allowed is None else SubsetRuntime(runtime, allowed)
 
 
 def _engine(config: ValidateConfig, opened: Runtime) -> str:

@@ -228,9 +228,9 @@ def _confusion(result: ValidateResult, data: ReportData, png: bytes | None) -> s
 def _cell(count: int, images: int, label: str, prediction: str, right: bool) -> str:
     share = count / images if images else 0.0
     colour = "--heat" if right else "--wrong"
-    strength = 0.06 + 0.64 * share if count else 0.04
+    shade = f"rgba(var({colour}),{0.06 + 0.64 * share:.2f})" if count else "var(--page)"
     title = escape(f"{label} taken for {prediction}: {count} of {images}")
-    return f'<td title="{title}" style="background:rgba(var({colour}),{strength:.2f})">{count or ""}</td>'
+    return f'<td title="{title}" style="background:{shade}">{count or ""}</td>'
 
 
 def _all_classes(classes: tuple[ClassScore, ...]) -> str:

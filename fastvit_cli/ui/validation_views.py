@@ -2,7 +2,8 @@
 
 import csv
 import math
-from dataclasses import asdict, fields
+import os
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,14 +117,20 @@ def _margin(value: float) -> str:
 
 
 _COLUMNS = ("model", "variant", "top-1 %", "95 % interval", "top-5 %", "loss", "images", "engine", "images/s")
+_NARROW = 6  # columns that a terminal of 80 has room for
 
 
 def bulk_view(result: BulkResult) -> RenderableType:
     """One row a model, the best first; then what failed, and why."""
     scored = [row for row in result.rows if row.error is None]
     failed = [Text(f"{row.model}: {row.error}", style="red", overflow="fold") for row in result.rows if row.error]
-    table = [data_table(_COLUMNS, map(_cells, scored), left=2)] if scored else []
-    return Group(*table, *failed)
+    if not scored:
+        return Group(*failed)
+    folder = os.path.commonpath([str(Path(row.model).parent) for row in result.rows])
+    short = [replace(row, model=os.path.relpath(row.model, folder or ".")) for row in scored]
+    table = data_table(_COLUMNS[:_NARROW], [_cells(row)[:_NARROW] for row in short], left=2, title=folder or None)
+    measured = sorted({f"{row.num_images:,} images of {row.data} by {row.engine}" for row in scored})
+    return Group(table, *(Text(words, style="dim") for words in measured), *failed)
 
 
 def _cells(row: ModelRow) -> tuple[str, ...]:
