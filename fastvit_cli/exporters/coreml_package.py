@@ -2,15 +2,19 @@
 
 import contextlib
 import json
+import re
 import shutil
 import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.errors import FastViTError
+
+_NUMBERED = re.compile(r"const_\d+")
 
 
 @contextlib.contextmanager
@@ -63,7 +67,24 @@ def make_reproducible(package: Path) -> None:
     manifest_file.write_text(json.dumps(manifest, indent=4) + "\n")
     for model_file in package.rglob("*.mlmodel"):
         model = Model_pb2.Model.FromString(model_file.read_bytes())
+        for function in model.mlProgram.functions.values():
+            for block in function.block_specializations.values():
+                _number_constants(block)
         model_file.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _number_constants(block: Any) -> None:
+    """Number the constants without a name of their own by their order; coremltools does by one that varies."""
+    names: dict[str, str] = {}
+    for operation in block.operations:
+        for output in operation.outputs:
+            if operation.type == "const" and _NUMBERED.fullmatch(output.name):
+                names[output.name] = output.name = f"constant_{len(names)}"
+                operation.attributes["name"].immediateValue.tensor.strings.values[0] = output.name
+        for given in operation.inputs.values():
+            for argument in given.arguments:
+                if argument.name in names:  # setting the name of an inline value would drop the value
+                    argument.name = names[argument.name]
 
 
 def pack(package: Path) -> Path:

@@ -41,10 +41,9 @@ def _converted(
     convert = functools.partial(to_onnx, info=info, image_input=config.image_input, opset=config.opset)
     if config.resolved_precision != "int8":
         return convert(network, half=config.resolved_precision == "fp16"), ()
-    from fastvit_cli.exporters.onnx_int8 import equalized, quantize, require_images
+    from fastvit_cli.exporters.onnx_int8 import quantize, require_images
 
-    images = require_images(images)
-    return quantize(convert(equalized(network, info, images)), images)
+    return quantize(convert(network), require_images(images))
 
 
 def inspect(path: Path, info: ModelInfo, _network: FastViT, config: ExportConfig) -> tuple[str, ...]:

@@ -16,11 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.models.modules import ConvFFN
-from fastvit_cli.models.network import FastViT
-from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
 
 if TYPE_CHECKING:
@@ -41,45 +37,6 @@ class _Candidate:
     error: float
 
 
-def equalized(network: FastViT, info: ModelInfo, images: Tensor) -> FastViT:
-    """A copy that computes the same with channels of more equal size before each ConvFFN's first 1x1 convolution.
-
-    One scale serves all channels of an activation in int8, and a few large channels leave little for the others.
-    Nothing but a product stands between the depthwise convolution and the 1x1 after it, so channels can be made
-    smaller in one and larger in the other (arXiv 1906.04721; the square root of both as in arXiv 2211.10438).
-
-    Args:
-        network: all fused.
-        images: raw uint8 (B, 3, H, W), to measure the channels on.
-    """
-    network = copy.deepcopy(network)
-    blocks = [module for module in network.modules() if isinstance(module, ConvFFN)]
-    largest: dict[int, Tensor] = {}
-    hooks = []
-    for number, block in enumerate(blocks):
-
-        def note(_m: object, _i: object, out: Tensor, number: int = number) -> None:
-            top = out.abs().amax((0, 2, 3))
-            largest[number] = torch.maximum(largest.get(number, top), top)
-
-        hooks.append(block.conv.register_forward_hook(note))
-    with torch.inference_mode():
-        for batch in images.split(8):
-            network(normalize(batch, info))
-    for hook in hooks:
-        hook.remove()
-    with torch.no_grad():
-        for number, block in enumerate(blocks):
-            weights = block.fc1.weight.abs().amax((0, 2, 3)).clamp_min(1e-8)
-            scale = (largest[number].clamp_min(1e-8) / weights).sqrt().clamp(1e-3, 1e3)
-            assert isinstance(block.conv, torch.nn.Conv2d)
-            assert block.conv.bias is not None
-            block.conv.weight /= scale.reshape(-1, 1, 1, 1)
-            block.conv.bias /= scale
-            block.fc1.weight *= scale.reshape(1, -1, 1, 1)
-    return network
-
-
 def quantize(model: "onnx.ModelProto", images: Tensor) -> tuple["onnx.ModelProto", tuple[str, ...]]:
     """The graph with the 1x1 convolutions that bear it in int8, and what was measured, in words.
 
@@ -87,7 +44,7 @@ def quantize(model: "onnx.ModelProto", images: Tensor) -> tuple["onnx.ModelProto
     images.
 
     Args:
-        model: float32, of an equalised network.
+        model: float32.
         images: raw uint8 (B, 3, H, W).
     """
     given = OnnxRuntime(model.SerializeToString(), _CPU).as_input(images)

@@ -1,5 +1,6 @@
 """torch.export: the traced program with its weights, for C++ by AOTInductor and for Python without this package."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -36,7 +37,10 @@ def write(
             ) from error
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # it holds the paths of this machine
-        torch.export.save(program, temporary, extra_files={METADATA_KEY: info.to_json()})
+        # By way of memory: the archive would be called as the temporary file is.
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer, extra_files={METADATA_KEY: info.to_json()})
+        temporary.write_bytes(buffer.getbuffer())
     return ()
 
 

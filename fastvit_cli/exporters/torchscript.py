@@ -1,5 +1,6 @@
 """TorchScript: for libtorch in C++ and for programs that load with torch.jit."""
 
+import io
 from pathlib import Path
 
 import torch
@@ -25,7 +26,10 @@ def write(
     size = info.preprocessing.img_size
     with replaced_when_done(path) as temporary, quiet_libraries(), torch.inference_mode():
         traced = torch.jit.trace(network, torch.zeros(2, 3, size, size), check_trace=False)  # our own check follows
-        torch.jit.save(torch.jit.freeze(traced), temporary, _extra_files={METADATA_KEY: info.to_json()})
+        # By way of memory: the archive would be called as the temporary file is.
+        buffer = io.BytesIO()
+        torch.jit.save(torch.jit.freeze(traced), buffer, _extra_files={METADATA_KEY: info.to_json()})
+        temporary.write_bytes(buffer.getbuffer())
     return ()
 
 

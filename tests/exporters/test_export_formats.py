@@ -80,7 +80,9 @@ def test_twice_the_same(model: LoadedModel, exported: Exports, tmp_path: Path, f
     for count in (1, 3):
         torch.testing.assert_close(runtime.logits(pixels(count)), _expected(model, count), rtol=0, atol=tolerance)
     second = _export(model, tmp_path, format_)
-    assert _digest(first) == _digest(second)
+    assert torch.equal(open_runtime(Path(second.output), CPU).logits(pixels(3)), runtime.logits(pixels(3)))
+    if format_ != "torchscript":  # which numbers the classes of one process
+        assert _digest(first) == _digest(second)
     content = Path(first.output).read_bytes() if Path(first.output).is_file() else b""
     assert str(Path(__file__).parents[2]).encode() not in content, "no path of this machine travels"
 
@@ -210,15 +212,6 @@ def test_int8_needs_images(model: LoadedModel, tmp_path: Path) -> None:
     with pytest.raises(FastViTError, match="needs images to calibrate with"):
         export(ExportConfig(precision="int8", output=str(tmp_path / "a.onnx")), model)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_equalised_channels_change_nothing(model: LoadedModel) -> None:
-    fused = fuse_all(model.network)
-    equal = onnx_int8.equalized(fused, model.info, pixels(2))
-    x = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(equal(x), fused(x), rtol=1e-4, atol=1e-5)
-    before, after = fused.stages[0].blocks[0].mlp.fc1.weight, equal.stages[0].blocks[0].mlp.fc1.weight
-    assert not torch.equal(before, after)
 
 
 def test_drift_names_the_first_layer(model: LoadedModel, exported: Exports, tmp_path: Path) -> None:
