@@ -74,6 +74,11 @@ def synchronize(device: "torch.device") -> None:
         torch.mps.synchronize()
 
 
+def profiler_sees_kernels(device: "torch.device") -> bool:
+    """Whether torch's profiler times what the device itself does, and not only the queueing of it."""
+    return device.type == "cuda"
+
+
 def reset_peak_memory(device: "torch.device") -> None:
     """Start counting the peak anew, where the device counts."""
     import torch

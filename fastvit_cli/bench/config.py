@@ -109,6 +109,13 @@ class BenchConfig(ComputeConfig):
         panel=PANEL_OUTPUT,
         metavar="FILE",
     )
+    validated: tuple[str, ...] = option(
+        (),
+        "What `fastvit validate --json` printed, as a file: its top-1 stands beside the latency of the same model. "
+        "Repeat for several.",
+        panel=PANEL_OUTPUT,
+        metavar="FILE",
+    )
     tolerance: float = option(
         5.0,
         "Percent that --compare lets a row become slower; more counts when its interval is above 0 too.",

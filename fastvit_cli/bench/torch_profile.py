@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from fastvit_cli.bench.profile import LayerTime, OperationTime, Profile
-from fastvit_cli.devices import synchronize
+from fastvit_cli.devices import profiler_sees_kernels, synchronize
 
 _STEPS = 5
 _LAYER = "layer "
@@ -26,15 +26,17 @@ def profile_torch(
 ) -> tuple[Profile, str]:
     """Run a few steps under the profiler.
 
-    Times are of the CPU, or on CUDA of its kernels. They are longer than without the profiler, which costs some
-    microseconds an operation and a module. A compiled network has no layers.
+    Times are of the device's kernels where the profiler sees them, else of the CPU, which on other GPUs only queues
+    the work. They are longer than without the profiler, which costs some microseconds an operation and a module. A
+    compiled network has no layers.
 
     Args:
         network: a module, or a compiled one.
         images: on the device.
     """
     layers = _layers(network)
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device.type == "cuda" else [])
+    kernels = profiler_sees_kernels(device)
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if kernels else [])
     with torch.inference_mode(), _ranges(layers):
         network(images)
         synchronize(device)
@@ -42,8 +44,9 @@ def profile_torch(
             for _ in range(_STEPS):
                 network(images)
             synchronize(device)
-    on_gpu = device.type == "cuda"
-    clock = "device_time_total" if on_gpu else "cpu_time_total"
+    clock, what = "cpu_time_total", "time on the CPU" if device.type == "cpu" else "time on the CPU to queue the work"
+    if kernels:
+        clock, what = "device_time_total", "time of the device's kernels"
     of_layer: defaultdict[str, float] = defaultdict(float)
     of_operation: defaultdict[str, float] = defaultdict(float)
     calls: Counter[str] = Counter()
@@ -57,7 +60,7 @@ def profile_torch(
     to_ms = 1e-3 / _STEPS  # the profiler counts microseconds
     found = Profile(
         label=label,
-        method=f"torch.profiler, {_STEPS} steps, {'time of the GPU kernels' if on_gpu else 'time on the CPU'}",
+        method=f"torch.profiler, {_STEPS} steps, {what}",
         step_ms=of_layer[""] * to_ms if layers else total * to_ms,
         layers=tuple(
             LayerTime(name, type(module).__name__, of_layer[name] * to_ms)

@@ -36,13 +36,14 @@ def bench(config: BenchConfig, session: Session) -> int:
 
     from fastvit_cli.bench.compare import compare_runs, read_run
     from fastvit_cli.bench.run import run_bench
+    from fastvit_cli.bench.scores import with_scores
     from fastvit_cli.devices import resolve_device
     from fastvit_cli.ui.bench_files import write_bench_files
     from fastvit_cli.ui.bench_views import BenchView, bench_view
 
     resolve_device(config.device)  # a device that is not there ends it before anything is loaded
     old = None if config.compare is None else read_run(Path(config.compare))
-    subjects = _subjects(config, session)
+    subjects = with_scores(_subjects(config, session), [Path(path) for path in config.validated])
     with BenchView(session) as view:
         run = run_bench(config, subjects, view, _write_package)
     if old is not None:

@@ -225,6 +225,29 @@ def test_onnx_runtime_times_a_network_and_a_file(network: FastViT, tmp_path: Pat
     assert '"model_run"' in done.traces[0]
 
 
+def test_compiled_is_a_program_of_its_own_with_frozen_weights(
+    network: FastViT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def compile_(program: torch.nn.Module, **options: Any) -> torch.nn.Module:
+        asked.append(options)
+        assert not isinstance(program, FastViT), "they would share eight compilations of FastViT.forward"
+        return program
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    eager, compiled = results(config(engine=("torch", "compile")), subject(network))
+    assert (compiled.engine, compiled.error, compiled.params) == ("compile", None, eager.params)
+    assert [(one["fullgraph"], one["options"]) for one in asked] == [(True, {"freezing": True})]
+
+    def no_compiler(*_: object, **__: object) -> None:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\nSet …")
+
+    monkeypatch.setattr(torch, "compile", lambda _program, **_: no_compiler)
+    (row,) = results(config(engine=("compile",)), subject(network))
+    assert_only_error(row, "No working C++ compiler found")
+
+
 def test_the_profile_of_pytorch_has_layers_operations_and_a_trace(network: FastViT) -> None:
     done = run_bench(config(profile=True), [subject(network)])
     (profile,) = done.result.profiles

@@ -199,3 +199,18 @@ def test_the_listener_prints_a_line_a_subject_without_a_terminal(capsys: pytest.
         "Loading and warming up 1 of 2: mine, torch, all, float32, batch 1, 64 px …",
         "Timing, round 1 of 20 …",
     ]
+
+
+def test_on_a_terminal_the_table_fills_while_it_runs() -> None:
+    session = Session("bench")
+    drawn = io.StringIO()
+    session.stderr = Console(file=drawn, force_terminal=True, width=100, highlight=False)
+    with BenchView(session) as view:
+        view(SubjectStarted(replace(row(), name="first"), 1, 1))
+        before = drawn.getvalue()
+        view(RoundDone((replace(row(), name="first", median_ms=4.25),), 1, 20))
+    assert "Loading and warming up 1 of 1" in before
+    assert "4.25" not in before
+    after = drawn.getvalue()[len(before) :]
+    assert "4.25" in after
+    assert "Timing, round 1 of 20" in after
