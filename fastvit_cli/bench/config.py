@@ -77,7 +77,7 @@ class BenchConfig(ComputeConfig):
         "Threads of one operation on the CPU.",
         minimum=1,
         maximum=1024,
-        default_text="the libraries' choice",
+        default_text="PyTorch's choice, for every engine",
     )
     batch_size: str = option("1", "Images in one step; several with commas: 1,8,32.", metavar="N,…")
     img_size: str | None = option(

@@ -14,7 +14,7 @@ _OTHER = "(no layer)"
 _BLOCKED = "_nchwc"
 
 
-def profile_onnx(open_profiled: Callable[[str], tuple[Any, Any]], graph: bytes, label: str) -> tuple[Profile, str]:
+def profile_onnx(open_profiled: Callable[[str], tuple[Any, Any]], graph: Path, label: str) -> tuple[Profile, str]:
     """Run a few steps in a session of its own that profiles itself.
 
     A layer is the module whose weights an operation reads; one without weights counts to that of its input.
@@ -71,11 +71,11 @@ def _with_parents(name: str) -> list[str]:
     return ["", *(".".join(parts[: end + 1]) for end in range(len(parts)))]
 
 
-def _layers_of_nodes(graph: bytes) -> dict[str, str]:
+def _layers_of_nodes(graph: Path) -> dict[str, str]:
     """Name of a node, as the profile has it, to the dotted path of its module."""
     import onnx
 
-    model = onnx.load_from_string(graph).graph
+    model = onnx.load(graph).graph
     weights = {tensor.name for tensor in model.initializer}
     layer_of_value: dict[str, str] = {}
     layers = {}

@@ -261,7 +261,7 @@ def _job(config: BenchConfig, entry: _Entry, device: torch.device, network: nn.M
         dtype=getattr(torch, entry.case.dtype),
         images=_images(entry.case.batch_size, size, config.seed),
         channels_last=config.channels_last,
-        threads=config.threads,
+        threads=torch.get_num_threads(),  # libraries that choose for themselves choose differently
         compute_units=entry.case.compute_units,
         seed=config.seed,
     )
@@ -306,7 +306,7 @@ class _Converter:
         self._folder = folder
         self._made: dict[tuple[object, ...], Path] = {}
 
-    def __call__(self, case: Case, job: Job) -> bytes | Path | None:
+    def __call__(self, case: Case, job: Job) -> Path | None:
         """None where the engine takes the network as it is, or a file was given."""
         if job.network is None or case.engine in ("torch", "compile"):
             return None
@@ -314,8 +314,7 @@ class _Converter:
         key = (kind, case.subject.name, id(case.subject), case.fuse, job.info.preprocessing.img_size)
         if key not in self._made:
             self._made[key] = self._convert(kind, job)
-        path = self._made[key]
-        return path if kind == "coreml" else path.read_bytes()
+        return self._made[key]
 
     def _convert(self, kind: str, job: Job) -> Path:
         from fastvit_cli.models.network import FastViT

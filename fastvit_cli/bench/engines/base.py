@@ -24,8 +24,8 @@ class Job:
         path: of the file.
         info: with the image size that is timed.
         images: (B, 3, H, W), normalised, float32, on the CPU.
-        threads: None for the library's own choice.
-        converted: the network in the engine's own format, where it has one: bytes (ONNX) or a path (Core ML).
+        threads: that one operation uses on a CPU.
+        converted: a temporary file of the network in the engine's own format, where it has one.
     """
 
     label: str
@@ -36,9 +36,9 @@ class Job:
     dtype: torch.dtype
     images: Tensor
     channels_last: bool = False
-    threads: int | None = None
+    threads: int = 1
     compute_units: str | None = None
-    converted: bytes | Path | None = None
+    converted: Path | None = None
     seed: int = 0
 
 

@@ -27,7 +27,7 @@ def core_ml(job: Job) -> Prepared:
     if len(job.images) != 1:
         raise FastViTError("Core ML's image inputs take one image at a time")
     package = job.path or job.converted
-    assert isinstance(package, Path)
+    assert package is not None
     assert job.compute_units is not None
     units = coremltools.ComputeUnit[job.compute_units.upper()]
     size = job.info.preprocessing.img_size

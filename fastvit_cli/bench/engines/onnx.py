@@ -1,5 +1,6 @@
 """ONNX graphs, in ONNX Runtime and in OpenVINO."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def onnx_runtime(job: Job) -> Prepared:
     return Prepared(
         {INFERENCE: step},
         str(device),
-        len(graph),
+        graph.stat().st_size,
         loading.nanoseconds,
         lambda: synchronize(device),
         _FAILURES,
@@ -67,8 +68,11 @@ def openvino(job: Job) -> Prepared:
     import openvino as library
 
     loading, graph = Stopwatch(), _graph(job)
-    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": _HINTS[job.dtype], "PERFORMANCE_HINT": "LATENCY"}
-    options |= {} if job.threads is None else {"INFERENCE_NUM_THREADS": job.threads}
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": _HINTS[job.dtype],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": job.threads,
+    }
     with loading.running():
         try:
             core = library.Core()
@@ -78,17 +82,16 @@ def openvino(job: Job) -> Prepared:
             request.set_input_tensor(library.Tensor(job.images.contiguous().numpy()))
         except Exception as error:  # OpenVINO passes on whatever its plugins meet
             raise FastViTError(f"OpenVINO refuses the graph ({_first_line(error)})") from error
-    return Prepared({INFERENCE: request.infer}, "cpu", len(graph), loading.nanoseconds, failures=_FAILURES)
+    return Prepared({INFERENCE: request.infer}, "cpu", graph.stat().st_size, loading.nanoseconds, failures=_FAILURES)
 
 
-def _graph(job: Job) -> bytes:
-    if job.path is not None:
-        return job.path.read_bytes()
-    assert isinstance(job.converted, bytes)
-    return job.converted
+def _graph(job: Job) -> Path:
+    graph = job.path or job.converted
+    assert graph is not None
+    return graph
 
 
-def _session(library: Any, graph: bytes, job: Job, options: Any = None) -> Any:
+def _session(library: Any, graph: Path, job: Job, options: Any = None) -> Any:
     wanted = job.device.type == "cuda" and "CUDAExecutionProvider" in library.get_available_providers()
     providers = [("CUDAExecutionProvider", {"device_id": job.device.index or 0})] if wanted else []
     options = _options(library, job) if options is None else options
@@ -101,8 +104,7 @@ def _session(library: Any, graph: bytes, job: Job, options: Any = None) -> Any:
 def _options(library: Any, job: Job) -> Any:
     options = library.SessionOptions()
     options.log_severity_level = _SEVERITY_ERROR
-    if job.threads is not None:
-        options.intra_op_num_threads = job.threads
+    options.intra_op_num_threads = job.threads
     return options
 
 
