@@ -37,9 +37,10 @@ class ValidateResult:
 
     Attributes:
         model: file or published name.
-        fused: whether the file is; what ran may be more so, as `engine_reason` says.
+        fused: whether the file is.
         engine: what computed it.
-        engine_reason: why, and whether that is the file's own form.
+        engine_reason: why, and how what ran differs from the file.
+        own_form: it ran as it is in the file.
         device: where it really ran.
         top1_low, top1_high: 95 % interval of top1.
         mean_f1: over the classes that have images.
@@ -56,6 +57,7 @@ class ValidateResult:
     fused: bool
     engine: str
     engine_reason: str
+    own_form: bool
     device: str
     data: str
     split: str
@@ -177,6 +179,7 @@ def validate(
         fused=opened.info.fused,
         engine=runtime.engine,
         engine_reason=chosen.reason,
+        own_form=chosen.own_form,
         device=runtime.device_name,
         data=data.name,
         split=config.split,

@@ -1,5 +1,7 @@
 """PyTorch, compiled by inductor."""
 
+import logging
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,6 +27,8 @@ class CompiledRuntime:
         self.device = device
         self.device_name = describe_device(device)
         self._batch_size = 0
+        # It warns of a missing CUDA runtime even when it compiles for the CPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         self._compiled = torch.compile(self.network, options={"freezing": True})
 
     @torch.no_grad()  # inference mode keeps the compiler from freezing the weights

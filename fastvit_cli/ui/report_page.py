@@ -11,7 +11,7 @@ from fastvit_cli.evaluation.class_metrics import ClassScore
 from fastvit_cli.evaluation.comparison import ComparedModels
 from fastvit_cli.evaluation.predictions import Mistake
 from fastvit_cli.evaluation.validate import ReportData, ValidateResult
-from fastvit_cli.ui.validation_views import flip_cells, model_words, p_value_words, percent, worst_classes
+from fastvit_cli.ui.validation_views import flip_cells, model_words, p_value_words, percent, rate, worst_classes
 
 _MATRIX_CLASSES = 25  # up to here the confusion matrix is a table whose numbers can be read
 _WORST_CLASSES = 10
@@ -89,7 +89,7 @@ def _facts(result: ValidateResult) -> str:
         ("engine", f"{result.engine} on {result.device}: {result.engine_reason}"),
         ("input", f"{result.img_size} px, centre crop {pre.crop_pct:g}, {pre.interpolation}"),
         ("images", f"{result.num_images:,} of {result.data} ({result.split})"),
-        ("speed", f"{result.images_per_second:.0f} images/s, decoding included"),
+        ("speed", f"{rate(result.images_per_second)} images/s, decoding included"),
     ]
     if result.real is not None:
         words = f"{result.real.top1:.2f} % top-1, {result.real.top5:.2f} % top-5 of {result.real.num_images:,} images"

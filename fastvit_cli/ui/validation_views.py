@@ -40,7 +40,7 @@ def validation_view(result: ValidateResult) -> RenderableType:
         ("images", f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px"),
         ("model", model_words(result)),
         ("engine", f"{result.engine} on {result.device}: {result.engine_reason}"),
-        ("speed", f"{result.images_per_second:.0f} images/s, decoding included{wait}"),
+        ("speed", f"{rate(result.images_per_second)} images/s, decoding included{wait}"),
     ]
     if result.real is not None:
         words = f"{result.real.top1:.2f} % top-1, {result.real.top5:.2f} % top-5 of {result.real.num_images:,} images"
@@ -69,6 +69,11 @@ def worst_classes(classes: tuple[ClassScore, ...], count: int) -> tuple[ClassSco
     """Those with the lowest F1 below 100 %, the worst first."""
     faulty = [(row.f1, -row.images, row.name, row) for row in classes if row.f1 is not None and row.f1 < 100.0]
     return tuple(row for *_, row in sorted(faulty)[:count])
+
+
+def rate(images_per_second: float) -> str:
+    """Whole images, or tenths where there are few."""
+    return f"{images_per_second:.0f}" if images_per_second >= 10 else f"{images_per_second:.1f}"
 
 
 def percent(value: float | None) -> str:
@@ -145,7 +150,7 @@ def _cells(row: ModelRow) -> tuple[str, ...]:
         f"{row.loss:.4f}",
         f"{row.num_images:,}",
         str(row.engine),
-        f"{row.images_per_second:.0f}",
+        rate(row.images_per_second or 0.0),
     )
 
 

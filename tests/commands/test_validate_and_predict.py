@@ -47,7 +47,7 @@ def test_engines_score_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     auto = run(capsys, "validate", *GOOD, *DATA, "--json").result
     assert "as it is in the file" in own["engine_reason"]
     assert "all folded, while the file is unfused" in auto["engine_reason"]
-    assert (auto["engine"], auto["fused"]) == ("torch", False)
+    assert (auto["engine"], auto["fused"], auto["own_form"], own["own_form"]) == ("torch", False, False, True)
     assert auto["top1"] == own["top1"]
     assert auto["loss"] == pytest.approx(own["loss"], rel=1e-5)
 
