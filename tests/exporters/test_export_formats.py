@@ -20,6 +20,7 @@ from PIL import Image
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.exporters import onnx as onnx_exporter
 from fastvit_cli.exporters import onnx_int8
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
@@ -235,6 +236,7 @@ def test_a_full_disk_leaves_nothing(model: LoadedModel, tmp_path: Path, monkeypa
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
+    monkeypatch.setattr(onnx_exporter, "to_onnx", lambda *_, **__: onnx.ModelProto())
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(FastViTError, match="No space left on device") as error:
         _export(model, tmp_path, "onnx")
