@@ -43,7 +43,8 @@ def _converted(
         return convert(network, half=config.resolved_precision == "fp16"), ()
     from fastvit_cli.exporters.onnx_int8 import quantize, require_images
 
-    return quantize(convert(network), require_images(images))
+    images = require_images(images)
+    return quantize(convert(network), images)
 
 
 def inspect(path: Path, info: ModelInfo, _network: FastViT, config: ExportConfig) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
+from fastvit_cli.runtimes.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     import onnx
@@ -122,7 +123,7 @@ def _quantized(model: "onnx.ModelProto", given: Tensor, nodes: list[str]) -> "on
             batch = next(self._batches, None)
             return None if batch is None else {model.graph.input[0].name: batch.numpy()}
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         output = Path(folder) / "quantized.onnx"
         quantization.quantize_static(
             copy.deepcopy(model),

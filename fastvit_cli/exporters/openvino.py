@@ -37,6 +37,7 @@ def write(
                 f"OpenVINO could not convert the network ({type(error).__name__}).",
                 "Run again with --verbose and report the traceback.",
             ) from error
+    model.set_friendly_name(f"fastvit_{info.variant}")  # else the number of the model in this process
     model.reshape([-1, 3, size, size])
     model.input(0).set_names({INPUT})
     model.output(0).set_names({output_name(info)})
