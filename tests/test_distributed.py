@@ -1,4 +1,4 @@
-"""A process's place in its run, and what its end means; tests/training/test_distributed.py runs real ones."""
+"""A process's place in its run, and what its end means; tests/training/test_several_processes.py runs real ones."""
 
 from types import SimpleNamespace
 

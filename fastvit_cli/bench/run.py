@@ -3,7 +3,6 @@
 import copy
 import gc
 import itertools
-import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from fastvit_cli.bench import timer
 from fastvit_cli.bench.baseline import baseline_rows
 from fastvit_cli.bench.config import FORMS, BenchConfig
+from fastvit_cli.bench.converter import Converter, PackageWriter
 from fastvit_cli.bench.engines import ENGINES, load_library
 from fastvit_cli.bench.engines.base import Job, Prepared, size_bytes
 from fastvit_cli.bench.engines.pytorch import training
@@ -35,7 +35,7 @@ from fastvit_cli.bench.machine import describe_machine, load_average
 from fastvit_cli.bench.memory import watch_peak_memory
 from fastvit_cli.bench.peak import matmul_peak
 from fastvit_cli.bench.profile import Profile
-from fastvit_cli.bench.statistics import paired_ratio, summarize, unpaired_ratio
+from fastvit_cli.bench.rows import WHOLE_STEP, so_far, whole_step, with_figures, with_peak_shares, with_ratios
 from fastvit_cli.bench.subjects import Case, Subject, blocks, check_engines
 from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp
 from fastvit_cli.bench.warnings import busy_warnings, row_warnings, speed_warnings
@@ -49,14 +49,9 @@ from fastvit_cli.models.fusion import fuse_all, reparameterize
 # A subject takes no longer than this, or than twice the --min-seconds that were asked for: ma36 at a large batch
 # on a CPU would need half an hour for its fifty steps.
 MAX_SECONDS = 60.0
-WHOLE_STEP = "step"
-# In multiply-adds of the forward pass: the backward pass computes the gradients of inputs and of weights.
-_WORK_OF_PART = {INFERENCE: 1, "forward": 1, "backward": 2, WHOLE_STEP: 3}
 _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; Windows; Linux
 _CPU = torch.device("cpu")
 
-# Write a network to a path as a Core ML package.
-PackageWriter = Callable[[nn.Module, ModelInfo, Path], None]
 OnEvent = Callable[[BenchEvent], None]
 
 _FUSE: dict[str, Callable[[nn.Module], nn.Module]] = {
@@ -104,7 +99,7 @@ def run_bench(
     with _threads(config.threads), tempfile.TemporaryDirectory(prefix="fastvit-bench-") as folder:
         machine = replace(machine, torch_threads=torch.get_num_threads())
         peaks = _peaks(device, {entry.case.dtype for block in every for entry in block})
-        convert = _Converter(write_package, Path(folder))
+        convert = Converter(write_package, Path(folder))
         profiles: list[tuple[Profile, str | None]] = []
         counter, total = itertools.count(1), sum(map(len, every))
         for block in every:
@@ -116,7 +111,7 @@ def run_bench(
             gc.collect()
         slower = speed_warnings(peaks.get(("cpu", "float32")), matmul_peak(_CPU, torch.float32))
     entries = [entry for block in every for entry in block]
-    rows = _with_ratios(_with_peak_shares([row for entry in entries for row in entry.rows], peaks), config.baseline)
+    rows = with_ratios(with_peak_shares([row for entry in entries for row in entry.rows], peaks), config.baseline)
     result = BenchResult(
         machine=machine,
         results=tuple(rows),
@@ -158,7 +153,7 @@ def _time_block(
     config: BenchConfig,
     block: list[_Entry],
     device: torch.device,
-    convert: "_Converter",
+    convert: Converter,
     on_event: OnEvent,
     counter: Iterator[int],
     total: int,
@@ -176,7 +171,7 @@ def _time_block(
         }
 
         def on_round(number: int, taken: Mapping[int, Samples]) -> None:
-            rows = [_so_far(block[index].row, samples) for index, samples in taken.items()]
+            rows = [so_far(block[index].row, samples) for index, samples in taken.items()]
             on_event(RoundDone(tuple(rows), number, limits.rounds))
 
         taken = timer.interleave(ready, limits, seed=config.seed, on_round=on_round)
@@ -194,7 +189,7 @@ def _timed(prepared: Prepared) -> Timed:
     return Timed(tuple(prepared.parts.values()), prepared.synchronize, prepared.failures)
 
 
-def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: "_Converter", limits: Limits) -> None:
+def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: Converter, limits: Limits) -> None:
     """Make it runnable and warm, or its row one with the reason."""
     if entry.row.error is not None:
         return
@@ -298,41 +293,6 @@ def _in_form(case: Case) -> nn.Module | None:
     return _FUSE[case.fuse](subject.network)
 
 
-class _Converter:
-    """Networks in the format of an engine that has its own, each made once: it takes longer than the timing."""
-
-    def __init__(self, write_package: PackageWriter | None, folder: Path) -> None:
-        self._write_package = write_package
-        self._folder = folder
-        self._made: dict[tuple[object, ...], Path] = {}
-
-    def __call__(self, case: Case, job: Job) -> Path | None:
-        """None where the engine takes the network as it is, or a file was given."""
-        if job.network is None or case.engine in ("torch", "compile"):
-            return None
-        kind = "coreml" if case.engine == "coreml" else "onnx"
-        key = (kind, case.subject.name, id(case.subject), case.fuse, job.info.preprocessing.img_size)
-        if key not in self._made:
-            self._made[key] = self._convert(kind, job)
-        return self._made[key]
-
-    def _convert(self, kind: str, job: Job) -> Path:
-        from fastvit_cli.models.network import FastViT
-        from fastvit_cli.runtimes.onnx_conversion import to_onnx
-
-        assert isinstance(job.network, FastViT)
-        if kind == "coreml":
-            path = self._folder / f"{len(self._made)}.mlpackage"
-            if self._write_package is None:
-                raise FastViTError("nothing here writes Core ML packages")
-            self._write_package(job.network, job.info, path)
-            return path
-        path = self._folder / f"{len(self._made)}.onnx"
-        with torch.inference_mode(False):  # the exporter records autograd's view of the network
-            path.write_bytes(to_onnx(job.network, job.info).SerializeToString())
-        return path
-
-
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -357,7 +317,7 @@ def _rows_of(entry: _Entry) -> list[BenchRow]:
         return [entry.row]
     names = _part_names(entry)
     return [
-        _with_figures(replace(entry.row, part=name), rounds)
+        with_figures(replace(entry.row, part=name), rounds)
         for name, rounds in zip(names, _rounds_of_rows(entry), strict=True)
     ]
 
@@ -374,54 +334,7 @@ def _rounds_of_rows(entry: _Entry) -> list[tuple[tuple[int, ...], ...]]:
     if entry.samples is None:
         return [()]
     parts = entry.samples.parts
-    return [parts[0]] if len(parts) == 1 else [*parts, _whole_step(entry.samples)]
-
-
-def _so_far(row: BenchRow, samples: Samples) -> BenchRow:
-    """The row with the median of the whole step, without the rest, which takes longer to compute."""
-    median_ms = statistics.median(itertools.chain(*_whole_step(samples))) / 1e6
-    return replace(row, median_ms=median_ms, images_per_second=row.batch_size / median_ms * 1e3)
-
-
-def _whole_step(samples: Samples) -> tuple[tuple[int, ...], ...]:
-    """Nanoseconds by round, of several parts their sum."""
-    return tuple(tuple(map(sum, zip(*one_round, strict=True))) for one_round in zip(*samples.parts, strict=True))
-
-
-def _with_figures(row: BenchRow, rounds: tuple[tuple[int, ...], ...]) -> BenchRow:
-    """The row with what its samples, by round, say."""
-    figures = summarize(rounds)
-    work = _WORK_OF_PART.get(row.part)
-    multiply_adds = None if row.multiply_adds is None or work is None else row.multiply_adds * work
-    return replace(
-        row,
-        **vars(figures),
-        images_per_second=row.batch_size / figures.median_ms * 1e3,
-        multiply_adds=multiply_adds,
-        flops=None if multiply_adds is None else 2 * multiply_adds / figures.median_ms * 1e3,
-    )
-
-
-def _with_peak_shares(rows: list[BenchRow], peaks: dict[tuple[str, str], float]) -> list[BenchRow]:
-    def share(row: BenchRow) -> float | None:
-        peak = peaks.get((row.device, row.dtype))
-        return None if peak is None or row.flops is None else row.flops / peak
-
-    return [replace(row, peak_share=share(row)) for row in rows]
-
-
-def _with_ratios(rows: list[BenchRow], word: str | None) -> list[BenchRow]:
-    """Each row over its baseline: within one batch and size by rounds, as they were timed side by side."""
-    out = []
-    for row, index in zip(rows, baseline_rows(rows, word), strict=True):
-        base = rows[index]
-        if row is base or not row.round_medians_ms or not base.round_medians_ms:
-            out.append(replace(row, baseline=base.label))
-            continue
-        same_block = (row.batch_size, row.img_size) == (base.batch_size, base.img_size)
-        ratio = (paired_ratio if same_block else unpaired_ratio)(row.round_medians_ms, base.round_medians_ms)
-        out.append(replace(row, baseline=base.label, ratio=ratio))
-    return out
+    return [parts[0]] if len(parts) == 1 else [*parts, whole_step(entry.samples)]
 
 
 def _profiles(block: list[_Entry], on_event: OnEvent) -> Iterator[tuple[Profile, str | None]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
 INPUT = "images"
+_WRAPPED = "network."  # where `_AsExported` keeps it
 OPSET = 20  # the first with GELU as one operation
 
 
@@ -105,10 +106,20 @@ def to_onnx(
     assert program is not None
     model = program.model_proto
     _forget_source(model)
+    _name_weights_as_the_network_does(model)
     model.producer_name, model.producer_version = "fastvit", __version__
     model.doc_string = f"fastvit_{info.variant}"
     onnx.helper.set_model_props(model, {METADATA_KEY: info.to_json()})
     return model
+
+
+def _name_weights_as_the_network_does(model: "onnx.ModelProto") -> None:
+    """`stages.0.…` in place of `network.stages.0.…`: the wrapper is nobody's business."""
+    names = {weight.name: weight.name.removeprefix(_WRAPPED) for weight in model.graph.initializer}
+    for weight in model.graph.initializer:
+        weight.name = names[weight.name]
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
 
 
 def _forget_source(model: "onnx.ModelProto") -> None:

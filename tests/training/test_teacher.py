@@ -49,11 +49,12 @@ def test_a_checkpoint_teaches_all_fused(file: Path) -> None:
 
 
 def test_an_exported_file_teaches(file: Path, tmp_path: Path) -> None:
+    from fastvit_cli.exporters.config import ExportConfig
     from fastvit_cli.exporters.onnx import write
 
     path = tmp_path / "teacher.onnx"
     loaded = loaded_model("t8")
-    write(loaded.network.eval(), loaded.info, path, "fp32")
+    write(loaded.network.eval(), loaded.info, path, ExportConfig(format="onnx"), None)
     images = normalize(pixels(2), STUDENT)
     torch.testing.assert_close(_open(path).logits(images), _open(file).logits(images), rtol=0, atol=1e-3)
 
