@@ -140,9 +140,8 @@ def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     data = announced_data(wanted.get("data"), loaded.info.data if loaded else None, session)
     recipe = recipe_for(data.name)
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
-    if (
-        processes > 1 and config.batch_size != AUTO
-    ):  # the run's config.yaml must mean the same for any number of processes
+    # The run's config.yaml must mean the same for any number of processes.
+    if processes > 1 and config.batch_size != AUTO:
         config = replace(config, total_batch_size=config.images_an_update)
     precedence = " What the --config file sets goes before it." if in_file else ""
     session.note(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.hub import HUB_PREFIX
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.checkpoints.select import LATEST, load_source, select_source
+from fastvit_cli.checkpoints.select import load_source, select_source
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.options import ModelConfig
@@ -47,7 +47,7 @@ def open_teacher(config: TrainConfig, student: ModelInfo, device: torch.device) 
     """
     name = config.teacher
     assert name is not None
-    if name != LATEST and not Path(name).expanduser().exists():
+    if not Path(name).expanduser().exists():
         return _timm_teacher(name, config, student, device)
     source = select_source(ModelConfig(ckpt=name), random_allowed=False)
     assert source.path is not None

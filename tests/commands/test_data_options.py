@@ -202,6 +202,8 @@ def test_wrong_data_options_are_two_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    # Too late for a library that another test has imported: it tries again and again, with pauses.
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
     model = ["--ckpt", "model.safetensors"] if command == "validate" else []
     if model:
         saved_model(Path("model.safetensors"))
