@@ -89,7 +89,7 @@ class BenchConfig(ComputeConfig):
     train: bool = option(False, "Time training: forward with the loss, backward and the optimizer, each by itself.")
     iterations: int = option(50, "Timed steps per subject, at least.", panel=PANEL_TIMING, minimum=1)
     min_seconds: float = option(
-        2.0, "Seconds of timed steps per subject, at least.", panel=PANEL_TIMING, minimum=0, maximum=MAX_MIN_SECONDS
+        5.0, "Seconds of timed steps per subject, at least.", panel=PANEL_TIMING, minimum=0, maximum=MAX_MIN_SECONDS
     )
     baseline: str | None = option(
         None,

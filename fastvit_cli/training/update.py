@@ -299,7 +299,7 @@ def _refuse_off_cuda(device: torch.device) -> None:
 def _in_parallel(network: FastViT, device: torch.device) -> DistributedDataParallel:
     # Without sending the first process's buffers round at each step: `_share_statistics` averages them instead.
     return DistributedDataParallel(
-        network, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
+        network, device_ids=[device.index] if device.type == "cuda" else None, forward_sync_buffers=False
     )
 
 
