@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.runtimes.base import normalize
 
 
 def require_file(path: Path) -> None:
@@ -65,3 +66,15 @@ def to_pixels(images: Tensor, info: ModelInfo) -> Tensor:
     mean = torch.tensor(info.preprocessing.mean).reshape(3, 1, 1)
     std = torch.tensor(info.preprocessing.std).reshape(3, 1, 1)
     return ((images * std + mean) * 255.0).round().clamp(0.0, 255.0)
+
+
+@torch.inference_mode()
+def module_logits(module: nn.Module, images: Tensor, info: ModelInfo, device: torch.device) -> Tensor:
+    """Logits of a program that PyTorch has loaded, as `Runtime.logits` promises them.
+
+    Raises:
+        FastViTError: images of another size than the model was exported for.
+    """
+    check_size(images, info)
+    out: Tensor = module(normalize(images.to(device), info))
+    return out.float().cpu()

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY
 from fastvit_cli.devices import describe_device
-from fastvit_cli.runtimes.base import normalize
-from fastvit_cli.runtimes.exported import check_size, read_info, require_file, unreadable
+from fastvit_cli.runtimes.exported import module_logits, read_info, require_file, unreadable
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
 
@@ -37,8 +36,5 @@ class TorchScriptRuntime:
         self.device = device
         self.device_name = describe_device(device)
 
-    @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        check_size(images, self.info)
-        out: Tensor = self._module(normalize(images.to(self.device), self.info))
-        return out.float().cpu()
+        return module_logits(self._module, images, self.info, self.device)
