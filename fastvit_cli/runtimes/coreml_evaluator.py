@@ -18,7 +18,7 @@ from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelI
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
-from fastvit_cli.runtimes.exported import check_size, read_info, require_file, unreadable
+from fastvit_cli.runtimes.exported import check_size, read_info, require_file, to_pixels, unreadable
 from fastvit_cli.runtimes.mil_operations import OPERATIONS, constant
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
@@ -103,7 +103,7 @@ class CoreMLEvaluator:
 
     def to_pixels(self, images: Tensor) -> Tensor:
         """What an image input is given: float32 of whole numbers 0 to 255. (B, 3, H, W) to the same."""
-        return _to_pixels(images.cpu(), self.info)
+        return to_pixels(images.cpu(), self.info)
 
     def _whole_batch(self, images: Tensor) -> Tensor:
         """As many images as the program takes at once; the last one fills the places that are left."""
@@ -176,15 +176,6 @@ def _read(path: Path) -> tuple[Any, Any]:
         return spec, load_program(spec, spec.specificationVersion, file_weights_dir=model.weights_dir)
     except Exception as error:  # coremltools raises whatever its parsers meet
         raise unreadable(path, "Core ML", error) from error
-
-
-def _to_pixels(images: Tensor, info: ModelInfo) -> Tensor:
-    """What Core ML is given: whole numbers 0 to 255. Normalised images are brought back to them."""
-    if images.dtype == torch.uint8:
-        return images.to(torch.float32, memory_format=torch.contiguous_format)
-    mean = torch.tensor(info.preprocessing.mean).reshape(3, 1, 1)
-    std = torch.tensor(info.preprocessing.std).reshape(3, 1, 1)
-    return ((images * std + mean) * 255.0).round().clamp(0.0, 255.0)
 
 
 def _info_of_classifier(path: Path, description: Any, labels: tuple[str, ...] | None) -> ModelInfo:
