@@ -1,6 +1,7 @@
 """Which model and which data set are meant, said aloud; shared by the commands."""
 
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
@@ -8,13 +9,14 @@ from fastvit_cli.options import ModelConfig
 from fastvit_cli.ui.session import Bar, Session
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from fastvit_cli.checkpoints.load import LoadedModel
+    from fastvit_cli.checkpoints.metadata import ModelInfo
     from fastvit_cli.checkpoints.select import ModelSource
     from fastvit_cli.data.config import DataConfig
+    from fastvit_cli.data.loader import RealImages
     from fastvit_cli.data.sources import DataChoice
-    from fastvit_cli.models.preprocessing import Preprocessing
+
+SOME_IMAGES = 16
 
 
 def announced_source(config: ModelConfig, session: Session, *, random_allowed: bool) -> "ModelSource":
@@ -88,29 +90,36 @@ def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfi
 
 
 def real_images(
-    data: str, preprocessing: "Preprocessing", session: Session, split: str = "val", count: int = 16
-) -> "Tensor":
-    """Images of a data set for a check, uint8 (at most count, 3, H, W).
+    data: str, info: "ModelInfo", session: Session, split: str = "val", count: int = SOME_IMAGES
+) -> "RealImages":
+    """At most `count` images for a check, with labels where the data set has the model's classes.
 
     Raises:
         FastViTError: the folder is not there or no data set.
     """
     from fastvit_cli.data.loader import load_some_images
-    from fastvit_cli.data.sources import open_images
+    from fastvit_cli.data.sources import open_images, with_model_classes
+    from fastvit_cli.errors import FastViTError
 
-    return load_some_images(open_images(announced_data(data, None, session), split), preprocessing, count)
+    images = open_images(announced_data(data, None, session), split)
+    try:
+        images, labelled = with_model_classes(images, info.num_classes, info.class_names), True
+    except FastViTError:
+        labelled = False
+    some = load_some_images(images, info.preprocessing, count)
+    return some if labelled else replace(some, labels=None)
 
 
 def some_real_images(
-    trained_on: str | None, preprocessing: "Preprocessing", session: Session, split: str = "val", count: int = 16
-) -> "Tensor":
+    trained_on: str | None, info: "ModelInfo", session: Session, split: str = "val", count: int = SOME_IMAGES
+) -> "RealImages":
     """The same of what the model was trained on, while that is still there, else of the demo."""
     from fastvit_cli.data.sources import DEMO
     from fastvit_cli.errors import FastViTError
 
     if trained_on is not None:
         try:
-            return real_images(trained_on, preprocessing, session, split, count)
+            return real_images(trained_on, info, session, split, count)
         except FastViTError as error:  # the check does not depend on which images they are
             session.note(f"{error.message} The demo images take their place.")
-    return real_images(DEMO, preprocessing, session, split, count)
+    return real_images(DEMO, info, session, split, count)

@@ -19,7 +19,7 @@ def reparam(config: ReparamConfig, session: Session) -> int:
     from fastvit_cli.ui.views import reparam_view
 
     loaded = announced_model(config, session, random_allowed=False)
-    images = None if config.data is None else real_images(config.data, loaded.info.preprocessing, session)
+    images = None if config.data is None else real_images(config.data, loaded.info, session).pixels
     with session.bar("Fusing") as bar:
         result = fuse_and_prove(config, loaded, images, lambda step: bar.describe(step.title))
     session.finish(result, reparam_view(result))

@@ -243,8 +243,21 @@ def worker_death_explained(workers: int) -> Iterator[None]:
         ) from error
 
 
-def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -> Tensor:
-    """Images spread evenly over the split, as the evaluation sees them: uint8 (at most count, 3, H, W).
+@dataclass(frozen=True)
+class RealImages:
+    """Some images of a data set.
+
+    Attributes:
+        pixels: raw uint8 (B, 3, H, W), as the evaluation sees them.
+        labels: (B,) int64, which of the model's classes they are; None where nobody says.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None = None
+
+
+def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -> RealImages:
+    """At most `count` images, spread evenly over the split.
 
     Raises:
         FastViTError: an image cannot be read.
@@ -259,7 +272,8 @@ def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -
             raise FastViTError(
                 f"'{images.name(index)}' cannot be read as an image ({error}).", "Remove or replace the file."
             ) from error
-    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(images.labels[spread]).long()
+    return RealImages(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), labels)
 
 
 def _how_it_died(error: RuntimeError) -> str:

@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.evaluation.metrics import accuracy
 from fastvit_cli.runtimes.base import Runtime
-from fastvit_cli.runtimes.compare import Comparison, compare
+from fastvit_cli.runtimes.compare import Comparison, compare, compare_logits
 from fastvit_cli.runtimes.open import open_runtime
 
 RANDOM_IMAGES = 8
+_BATCH = 16
 
 # Largest difference allowed, as a share of the largest logit. Measured from t8 to ma36, with random weights, those of
 # the golden rule and trained ones: float32 at most 1.5e-5 (other orders of summation, ONNX Runtime's own GELU),
@@ -31,6 +34,15 @@ TOLERANCES = {
 
 
 @dataclass(frozen=True)
+class AccuracyChange:
+    """Top-1 on the same labelled images, percent: of the network, and of the file made from it."""
+
+    before: float
+    after: float
+    num_images: int
+
+
+@dataclass(frozen=True)
 class CheckResult:
     """What the check of an exported file found.
 
@@ -40,6 +52,7 @@ class CheckResult:
         tolerance: what it may be, absolute.
         top1_agreement: share of images, 0 to 1, on which the file and PyTorch name the same class; None without
             a classifier.
+        accuracy: of both, where the images have labels.
         num_images: images compared.
         passed: the error is within the tolerance and nothing else is wrong.
         method: how it was checked, in words.
@@ -50,6 +63,7 @@ class CheckResult:
     mean_abs_error: float | None
     tolerance: float | None
     top1_agreement: float | None
+    accuracy: AccuracyChange | None
     num_images: int
     passed: bool
     method: str
@@ -63,25 +77,27 @@ def random_images(count: int, size: int, seed: int) -> Tensor:
 
 
 def check_export(
-    path: Path, reference: Runtime, images: Tensor | None, form: str, problems: tuple[str, ...], seed: int = 0
+    path: Path, reference: Runtime, real: RealImages | None, form: str, problems: tuple[str, ...], seed: int = 0
 ) -> CheckResult:
     """Run the written file beside the network it was made from.
 
     Args:
         form: the precision, or the compression; see `TOLERANCES`.
-        images: real ones, raw uint8 (B, 3, H, W), beside the random ones; None has none.
+        real: images beside the random ones.
         problems: what the inspection of the file found already.
     """
     noise = random_images(RANDOM_IMAGES, reference.info.preprocessing.img_size, seed)
-    everything = noise if images is None else torch.cat([noise, images])
-    words = f"{RANDOM_IMAGES} random" + (f" and {len(images)} real images" if images is not None else " images")
+    everything = noise if real is None else torch.cat([noise, real.pixels])
+    words = f"{RANDOM_IMAGES} random" + (f" and {len(real.pixels)} real images" if real is not None else " images")
+    logits: list[tuple[Tensor, Tensor]] = []
     try:
         exported = open_runtime(path, torch.device("cpu"))
         # A single image first: a file that took the batch size of its example for a constant fails.
-        comparison = compare(reference, exported, [everything[:1], everything[1:]])
+        batches = (everything[:1], *everything[1:].split(_BATCH))
+        comparison = compare(reference, exported, batches, lambda *both: logits.append(both))
     except FastViTError as error:
         return CheckResult(
-            None, None, None, None, 0, False, f"tried to run it on {words}", (*problems, error.message)
+            None, None, None, None, None, 0, False, f"tried to run it on {words}", (*problems, error.message)
         )
     tolerance = TOLERANCES[form] * comparison.max_abs_logit
     problems += _numeric_problems(comparison, tolerance)
@@ -97,11 +113,22 @@ def check_export(
         mean_abs_error=comparison.mean_abs_error if finite else None,
         tolerance=tolerance,
         top1_agreement=comparison.top1_agreement if reference.info.num_classes else None,
+        accuracy=_accuracy_change(logits, real, reference.info.num_classes),
         num_images=comparison.num_images,
         passed=not problems,
         method=method,
         problems=problems,
     )
+
+
+def _accuracy_change(
+    logits: list[tuple[Tensor, Tensor]], real: RealImages | None, num_classes: int
+) -> AccuracyChange | None:
+    if real is None or real.labels is None or not num_classes:
+        return None
+    expected, found = (torch.cat(batches)[RANDOM_IMAGES:] for batches in zip(*logits, strict=True))
+    before, after = accuracy(expected, real.labels), accuracy(found, real.labels)
+    return AccuracyChange(before, after, len(real.labels))
 
 
 def _numeric_problems(comparison: Comparison, tolerance: float, what: str = "logits") -> tuple[str, ...]:
@@ -113,7 +140,6 @@ def _numeric_problems(comparison: Comparison, tolerance: float, what: str = "log
 
 
 def _problems_on_a_mac(path: Path, reference: Runtime, images: Tensor, tolerance: float) -> tuple[str, ...]:
-    from fastvit_cli.runtimes.compare import compare_logits
     from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
     from fastvit_cli.runtimes.coreml_mac import predict
 

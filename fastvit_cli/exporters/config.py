@@ -136,6 +136,11 @@ class ExportConfig(ModelConfig):
         return self.precision or FORMATS[self.format].precisions[0]
 
     @property
+    def is_lossy(self) -> bool:
+        """Fewer bits than half precision, which can cost accuracy."""
+        return self.precision == "int8" or self.compress is not None
+
+    @property
     def resolved_target(self) -> str:
         """The deployment target asked for, else the oldest that can do what is asked."""
         return self.deployment_target or ("iOS18" if self.compress == "int4" else "iOS16")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.data.loader import RealImages
 from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, random_images
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
@@ -58,7 +59,7 @@ class ExportResult:
 def export(
     config: ExportConfig,
     loaded: LoadedModel,
-    images: Tensor | None = None,
+    real: RealImages | None = None,
     on_event: Callable[[Step], None] | None = None,
     calibration: Tensor | None = None,
 ) -> ExportResult:
@@ -67,7 +68,7 @@ def export(
     A file whose check fails stays where it is, with `check.passed` False.
 
     Args:
-        images: real images for the check, raw uint8 (B, 3, img_size, img_size); noise is always added.
+        real: images of the network's size for the check; noise is always added.
         on_event: called with a `Step` as each part begins.
         calibration: real images of the same kind that int8 is calibrated with; it needs some.
 
@@ -95,7 +96,7 @@ def export(
     check = check_export(
         output,
         TorchRuntime(network, info, torch.device("cpu")),
-        images,
+        real,
         config.compress or precision,
         inspect(output, fused_info, fused, config),
         config.seed,
@@ -112,16 +113,16 @@ def export(
         num_classes=info.num_classes,
         class_names_inside=info.class_names is not None,
         notes=notes,
-        drift=_drift(config, output, fused, fused_info, images) if config.debug_drift else None,
+        drift=_drift(config, output, fused, fused_info, real) if config.debug_drift else None,
         zip=_pack(output) if config.zip else None,
         snippet=snippet,
         snippet_file=str(snippet_file),
     )
 
 
-def _drift(config: ExportConfig, output: Path, network: FastViT, info: ModelInfo, images: Tensor | None) -> str:
+def _drift(config: ExportConfig, output: Path, network: FastViT, info: ModelInfo, real: RealImages | None) -> str:
     size = info.preprocessing.img_size
-    image = random_images(1, size, config.seed) if images is None else images[:1]
+    image = random_images(1, size, config.seed) if real is None else real.pixels[:1]
     allowed = TOLERANCES[config.compress or config.resolved_precision]
     return describe_drift(layer_drifts(output, network, info, image), allowed)
 

@@ -23,7 +23,7 @@ from fastvit_cli.runtimes.quiet import quiet_libraries
 if TYPE_CHECKING:
     import onnx
 
-SENSITIVITY_IMAGES = 16
+SENSITIVITY_IMAGES = 64
 LARGEST_ERROR_OF_A_LAYER = 0.05  # of the output's norm, when the layer alone is in int8
 _TIMED_ROUNDS = 15
 _FEWEST_CHANNELS = 32  # below, the conversions cost more than the multiplications save
@@ -38,6 +38,14 @@ class _Candidate:
     error: float
 
 
+@dataclass(frozen=True)
+class _Ranges:
+    """Smallest and largest value of every activation over the images; measured once, then kept in the file."""
+
+    images: Tensor
+    file: Path
+
+
 def quantize(model: "onnx.ModelProto", images: Tensor) -> tuple["onnx.ModelProto", tuple[str, ...]]:
     """The graph with the 1x1 convolutions that bear it in int8, and what was measured, in words.
 
@@ -49,11 +57,13 @@ def quantize(model: "onnx.ModelProto", images: Tensor) -> tuple["onnx.ModelProto
         images: raw uint8 (B, 3, H, W).
     """
     given = OnnxRuntime(model.SerializeToString(), _CPU).as_input(images)
-    candidates = _measured(model, given[:SENSITIVITY_IMAGES])
-    chosen = [candidate.node for candidate in candidates if candidate.error <= LARGEST_ERROR_OF_A_LAYER]
-    if not chosen:
-        return model, (f"int8: none of {len(candidates)} 1x1 convolutions bears it; the file is all fp32",)
-    quantized = _quantized(model, given, chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        ranges = _Ranges(given, Path(folder) / "ranges.json")
+        candidates = _measured(model, ranges)
+        chosen = [candidate.node for candidate in candidates if candidate.error <= LARGEST_ERROR_OF_A_LAYER]
+        if not chosen:
+            return model, (f"int8: none of {len(candidates)} 1x1 convolutions bears it; the file is all fp32",)
+        quantized = _quantized(model, ranges, chosen)
     quantized.producer_name, quantized.producer_version = model.producer_name, model.producer_version
     quantized.doc_string = model.doc_string
     ratio = speed_ratio(model, quantized, given[:1])
@@ -89,12 +99,13 @@ def speed_ratio(one: "onnx.ModelProto", other: "onnx.ModelProto", given: Tensor)
     return statistics.median(ratios[3:])
 
 
-def _measured(model: "onnx.ModelProto", given: Tensor) -> list[_Candidate]:
+def _measured(model: "onnx.ModelProto", ranges: _Ranges) -> list[_Candidate]:
+    given = ranges.images[:SENSITIVITY_IMAGES]
     expected = OnnxRuntime(model.SerializeToString(), _CPU).run(given)[0]
     candidates = []
     for node in _pointwise(model):
         # Not optimised: computed in float32 between the roundings. The choice depends on no machine's kernels.
-        alone = OnnxRuntime(_quantized(model, given, [node]).SerializeToString(), _CPU, optimize=False)
+        alone = OnnxRuntime(_quantized(model, ranges, [node]).SerializeToString(), _CPU, optimize=False)
         error = (alone.run(given)[0] - expected).norm() / expected.norm()
         candidates.append(_Candidate(node, error.item()))
     return candidates
@@ -111,13 +122,13 @@ def _pointwise(model: "onnx.ModelProto") -> list[str]:
     ]
 
 
-def _quantized(model: "onnx.ModelProto", given: Tensor, nodes: list[str]) -> "onnx.ModelProto":
+def _quantized(model: "onnx.ModelProto", ranges: _Ranges, nodes: list[str]) -> "onnx.ModelProto":
     import onnx
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
-            self._batches = iter(given.split(1))
+            self._batches = iter(ranges.images.split(1))
 
         def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
             batch = next(self._batches, None)
@@ -136,5 +147,6 @@ def _quantized(model: "onnx.ModelProto", given: Tensor, nodes: list[str]) -> "on
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
+            calibration_cache_path=ranges.file,
         )
         return onnx.load(output)

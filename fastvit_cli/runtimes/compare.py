@@ -1,6 +1,6 @@
 """Two runtimes, one set of images: how far apart are they?"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -29,8 +29,16 @@ class Comparison:
     top1_agreement: float
 
 
-def compare(reference: Runtime, other: Runtime, batches: Iterable[Tensor]) -> Comparison:
+def compare(
+    reference: Runtime,
+    other: Runtime,
+    batches: Iterable[Tensor],
+    on_batch: Callable[[Tensor, Tensor], None] | None = None,
+) -> Comparison:
     """Run both on the same batches, each (B, 3, H, W), raw uint8 or normalised float32.
+
+    Args:
+        on_batch: called with the logits of both, (B, classes) each.
 
     Raises:
         FastViTError: no images, or models with a different number of classes.
@@ -40,6 +48,8 @@ def compare(reference: Runtime, other: Runtime, batches: Iterable[Tensor]) -> Co
         expected, found = reference.logits(images), other.logits(images)
         check_same_outputs(reference, expected, other, found)
         counter.add(expected, found)
+        if on_batch is not None:
+            on_batch(expected, found)
     return counter.comparison
 
 

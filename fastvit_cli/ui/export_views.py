@@ -19,6 +19,9 @@ def export_view(result: ExportResult) -> RenderableType:
         rows.append((f"largest {what} difference", largest))
     if check.top1_agreement is not None:
         rows.append(("same top-1", f"{100 * check.top1_agreement:.1f} % of {check.num_images} images"))
+    if (top1 := check.accuracy) is not None:
+        points = f"{top1.after - top1.before:+.1f} points on {top1.num_images} labelled images"
+        rows.append(("top-1", f"{top1.before:.1f} % → {top1.after:.1f} %  ({points})"))
     if result.drift is not None:
         rows.append(("drift", result.drift))
     elif not check.passed and "debug_drift" in FORMATS[result.format].options:

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.loaded import loaded_model, pixels
 from rich.console import Console
 
+from fastvit_cli.data.loader import RealImages
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.export import export
 from fastvit_cli.exporters.formats import FORMATS
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--headless", action="store_true")
     options = parser.parse_args()
     console = Console(highlight=False)
-    images = pixels(options.images, options.img_size)
+    images = RealImages(pixels(options.images, options.img_size))
     for variant in options.variants:
         model = loaded_model(variant)
         for format_, precision in FORMS:

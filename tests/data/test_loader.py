@@ -243,8 +243,11 @@ def test_an_epoch_may_be_left_in_its_middle(tiny_data: Path) -> None:
 
 def test_some_images_are_spread_over_the_classes(tiny_data: Path, damaged: Path) -> None:
     images = open_split(tiny_data, "val")
-    assert load_some_images(images, SMALL, 3).shape == (3, 3, 32, 32)
-    assert load_some_images(images, SMALL, 100).shape[0] == 12
+    some = load_some_images(images, SMALL, 3)
+    assert some.pixels.shape == (3, 3, 32, 32)
+    assert some.labels is not None
+    assert some.labels.tolist() == images.labels[[0, 6, 11]].tolist()  # the first, the middle, the last
+    assert len(load_some_images(images, SMALL, 100).pixels) == 12
     with pytest.raises(FastViTError, match=r"01\.jpg"):
         load_some_images(open_split(damaged, "val"), SMALL, 100)
 

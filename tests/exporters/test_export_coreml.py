@@ -15,6 +15,7 @@ import torch
 from helpers.loaded import CLASS_NAMES, SIZE, loaded_model, pixels, saved_model
 
 from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import coreml
 from fastvit_cli.exporters.check import check_export
@@ -41,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def exported(model: LoadedModel) -> ExportResult:
-    return export(ExportConfig(format="coreml"), model, pixels(3))
+    return export(ExportConfig(format="coreml"), model, RealImages(pixels(3)))
 
 
 def test_result(model: LoadedModel, exported: ExportResult) -> None:
@@ -104,7 +105,7 @@ def test_attention_as_tensors_in_batches(tmp_path: Path) -> None:
     model = loaded_model("sa12")
     output = tmp_path / "a.mlpackage"
     options = {"tensor_input": True, "logits": True, "batch_size": 3, "zip": True, "debug_drift": True}
-    result = export(ExportConfig(format="coreml", output=str(output), **options), model, pixels(1))
+    result = export(ExportConfig(format="coreml", output=str(output), **options), model, RealImages(pixels(1)))
     assert result.check.passed
     assert result.drift is not None
     assert result.drift.startswith("none of 83 layers differs")

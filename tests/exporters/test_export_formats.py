@@ -19,6 +19,7 @@ from helpers.program import run
 from PIL import Image
 
 from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import onnx as onnx_exporter
 from fastvit_cli.exporters import onnx_int8
@@ -58,7 +59,7 @@ def exported(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Ex
 def _export(model: LoadedModel, folder: Path, format_: str, **options: Any) -> ExportResult:
     output = folder / f"a{FORMATS[format_].suffix}"
     config = ExportConfig(format=format_, output=str(output), force=True, **options)
-    return export(config, model, pixels(3, config.img_size or SIZE), None, pixels(20, seed=2))
+    return export(config, model, RealImages(pixels(3, config.img_size or SIZE)), None, pixels(20, seed=2))
 
 
 def _digest(result: ExportResult) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -12,9 +13,10 @@ from helpers.loaded import CLASS_NAMES, SIZE, loaded_model, pixels, saved_model
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import onnx as onnx_exporter
-from fastvit_cli.exporters.check import check_export
+from fastvit_cli.exporters.check import AccuracyChange, check_export
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.export import ExportResult, export
 from fastvit_cli.exporters.outputs import Step
@@ -32,7 +34,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def exported(model: LoadedModel) -> ExportResult:
-    return export(ExportConfig(format="onnx"), model, pixels(3))
+    return export(ExportConfig(format="onnx"), model, RealImages(pixels(3)))
 
 
 def test_result(model: LoadedModel, exported: ExportResult) -> None:
@@ -55,6 +57,28 @@ def test_check_measured_real_differences(exported: ExportResult) -> None:
     assert check.tolerance is not None
     assert 0 < check.max_abs_error < check.tolerance / 5
     assert check.method == "onnxruntime on 8 random and 3 real images"
+
+
+def test_accuracy_before_and_after_on_labelled_images(
+    model: LoadedModel, exported: ExportResult, tmp_path: Path
+) -> None:
+    """Of a file whose classifier was turned round by one class, against the network it was made from."""
+    reference = TorchRuntime(model.network, model.info, CPU)
+    images = pixels(20)
+    right = reference.logits(images).argmax(1)
+    labels = right.clone()
+    labels[:5] = (labels[:5] + 1) % model.info.num_classes
+    check = check_export(Path(exported.output), reference, RealImages(images, labels), "fp32", ())
+    assert check.accuracy == AccuracyChange(before=75.0, after=75.0, num_images=20)
+    turned = onnx.load(exported.output)
+    for tensor in turned.graph.initializer:
+        if tensor.name in ("head.fc.weight", "head.fc.bias"):
+            tensor.CopyFrom(
+                onnx.numpy_helper.from_array(np.roll(onnx.numpy_helper.to_array(tensor), 1, 0), tensor.name)
+            )
+    onnx.save(turned, tmp_path / "turned.onnx")
+    check = check_export(tmp_path / "turned.onnx", reference, RealImages(images, labels), "fp32", ())
+    assert check.accuracy == AccuracyChange(before=75.0, after=25.0, num_images=20)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])
