@@ -54,6 +54,12 @@ def announced_data(data: str | None, from_checkpoint: str | None, session: Sessi
     Raises:
         FastViTError: the folder is not there.
     """
+    choice = _chosen_data(data, from_checkpoint, session)
+    session.note(f"Data: {choice.name} ({choice.reason}).")
+    return choice
+
+
+def _chosen_data(data: str | None, from_checkpoint: str | None, session: Session) -> "DataChoice":
     from fastvit_cli.data.sources import choose_data
 
     with ExitStack() as stack:
@@ -64,9 +70,7 @@ def announced_data(data: str | None, from_checkpoint: str | None, session: Sessi
             bar = bar or stack.enter_context(session.bar("Drawing the demo images, once"))
             bar.update(done, total)
 
-        choice = choose_data(data, from_checkpoint, on_progress)
-    session.note(f"Data: {choice.name} ({choice.reason}).")
-    return choice
+        return choose_data(data, from_checkpoint, on_progress)
 
 
 def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfig", session: Session) -> int:
@@ -90,18 +94,18 @@ def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfi
 
 
 def real_images(
-    data: str, info: "ModelInfo", session: Session, split: str = "val", count: int = SOME_IMAGES
+    choice: "DataChoice", info: "ModelInfo", split: str = "val", count: int = SOME_IMAGES
 ) -> "RealImages":
     """At most `count` images for a check, with labels where the data set has the model's classes.
 
     Raises:
-        FastViTError: the folder is not there or no data set.
+        FastViTError: the data set has no such split, or an image cannot be read.
     """
     from fastvit_cli.data.loader import load_some_images
     from fastvit_cli.data.sources import open_images, with_model_classes
     from fastvit_cli.errors import FastViTError
 
-    images = open_images(announced_data(data, None, session), split)
+    images = open_images(choice, split)
     try:
         images, labelled = with_model_classes(images, info.num_classes, info.class_names), True
     except FastViTError:
@@ -110,16 +114,27 @@ def real_images(
     return some if labelled else replace(some, labels=None)
 
 
-def some_real_images(
-    trained_on: str | None, info: "ModelInfo", session: Session, split: str = "val", count: int = SOME_IMAGES
-) -> "RealImages":
-    """The same of what the model was trained on, while that is still there, else of the demo."""
+def real_images_of(
+    data: str | None, info: "ModelInfo", session: Session, wanted: dict[str, int]
+) -> "dict[str, RealImages]":
+    """At most so many images of each split, by its name.
+
+    Of `--data`, else of what the model was trained on while that is still there, else of the demo.
+
+    Raises:
+        FastViTError: `--data` is no data set, or lacks a split.
+    """
     from fastvit_cli.data.sources import DEMO
     from fastvit_cli.errors import FastViTError
 
-    if trained_on is not None:
-        try:
-            return real_images(trained_on, info, session, split, count)
-        except FastViTError as error:  # the check does not depend on which images they are
-            session.note(f"{error.message} The demo images take their place.")
-    return real_images(DEMO, info, session, split, count)
+    def load(choice: "DataChoice") -> "dict[str, RealImages]":
+        return {split: real_images(choice, info, split, count) for split, count in wanted.items()}
+
+    try:
+        return load(announced_data(data, info.data, session))
+    except FastViTError as error:
+        if data is not None or info.data is None:
+            raise
+        # The check does not depend on which images they are.
+        session.note(f"{error.message} The demo images take their place.")
+        return load(_chosen_data(DEMO, None, session))

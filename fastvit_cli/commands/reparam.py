@@ -1,6 +1,6 @@
 """`fastvit reparam`."""
 
-from fastvit_cli.commands.inputs import announced_model, real_images
+from fastvit_cli.commands.inputs import announced_data, announced_model, real_images
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
 from fastvit_cli.exporters.config import ReparamConfig
 from fastvit_cli.ui.session import Session
@@ -19,7 +19,9 @@ def reparam(config: ReparamConfig, session: Session) -> int:
     from fastvit_cli.ui.views import reparam_view
 
     loaded = announced_model(config, session, random_allowed=False)
-    images = None if config.data is None else real_images(config.data, loaded.info, session).pixels
+    images = None
+    if config.data is not None:
+        images = real_images(announced_data(config.data, None, session), loaded.info).pixels
     with session.bar("Fusing") as bar:
         result = fuse_and_prove(config, loaded, images, lambda step: bar.describe(step.title))
     session.finish(result, reparam_view(result))

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,7 +78,13 @@ def random_images(count: int, size: int, seed: int) -> Tensor:
 
 
 def check_export(
-    path: Path, reference: Runtime, real: RealImages | None, form: str, problems: tuple[str, ...], seed: int = 0
+    path: Path,
+    reference: Runtime,
+    real: RealImages | None,
+    form: str,
+    problems: tuple[str, ...],
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> CheckResult:
     """Run the written file beside the network it was made from.
 
@@ -85,16 +92,23 @@ def check_export(
         form: the precision, or the compression; see `TOLERANCES`.
         real: images beside the random ones.
         problems: what the inspection of the file found already.
+        on_progress: called with the images compared so far and their number.
     """
     noise = random_images(RANDOM_IMAGES, reference.info.preprocessing.img_size, seed)
     everything = noise if real is None else torch.cat([noise, real.pixels])
     words = f"{RANDOM_IMAGES} random" + (f" and {len(real.pixels)} real images" if real is not None else " images")
     logits: list[tuple[Tensor, Tensor]] = []
+
+    def on_batch(expected: Tensor, found: Tensor) -> None:
+        logits.append((expected, found))
+        if on_progress is not None:
+            on_progress(min(1 + _BATCH * (len(logits) - 1), len(everything)), len(everything))
+
     try:
         exported = open_runtime(path, torch.device("cpu"))
         # A single image first: a file that took the batch size of its example for a constant fails.
         batches = (everything[:1], *everything[1:].split(_BATCH))
-        comparison = compare(reference, exported, batches, lambda *both: logits.append(both))
+        comparison = compare(reference, exported, batches, on_batch)
     except FastViTError as error:
         return CheckResult(
             None, None, None, None, None, 0, False, f"tried to run it on {words}", (*problems, error.message)

@@ -17,6 +17,7 @@ from fastvit_cli.exporters.coreml_compress import (
     require_compression,
 )
 from fastvit_cli.exporters.coreml_package import make_reproducible, package_replaced_when_done
+from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.onnx_conversion import PixelNormalization
 from fastvit_cli.runtimes.quiet import quiet_libraries
@@ -90,7 +91,7 @@ def output_names(info: ModelInfo, config: ExportConfig) -> tuple[str, ...]:
 
 
 def write(
-    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, _images: Tensor | None = None
+    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, _calibration: Calibration | None = None
 ) -> tuple[str, ...]:
     """Write an `.mlpackage`; it appears whole or not at all.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -15,7 +15,7 @@ from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, r
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.formats import FORMATS
-from fastvit_cli.exporters.outputs import Step, choose_output, refuse_existing
+from fastvit_cli.exporters.outputs import Calibration, Step, choose_output, refuse_existing
 from fastvit_cli.exporters.snippets import write_snippet
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
@@ -61,7 +61,7 @@ def export(
     loaded: LoadedModel,
     real: RealImages | None = None,
     on_event: Callable[[Step], None] | None = None,
-    calibration: Tensor | None = None,
+    calibration: Calibration | None = None,
 ) -> ExportResult:
     """Fold everything that folds, convert, write, then compare the file with the network as it was loaded.
 
@@ -69,8 +69,8 @@ def export(
 
     Args:
         real: images of the network's size for the check; noise is always added.
-        on_event: called with a `Step` as each part begins.
-        calibration: real images of the same kind that int8 is calibrated with; it needs some.
+        on_event: called with a `Step` as each part begins, and as it goes on.
+        calibration: int8 needs some.
 
     Raises:
         FastViTError: the format is not available here, or the output exists or cannot be written.
@@ -92,7 +92,8 @@ def export(
     step(Step(f"Converting to {target.title}"))
     notes = write(fused, fused_info, output, config, calibration)
     snippet_file, snippet = write_snippet(output, fused_info, config)
-    step(Step(f"Checking {output.name}"))
+    checking = f"Checking {output.name}"
+    step(Step(checking))
     check = check_export(
         output,
         TorchRuntime(network, info, torch.device("cpu")),
@@ -100,6 +101,7 @@ def export(
         config.compress or precision,
         inspect(output, fused_info, fused, config),
         config.seed,
+        lambda done, total: step(Step(checking, done, total)),
     )
     return ExportResult(
         output=str(output),

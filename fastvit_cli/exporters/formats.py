@@ -12,15 +12,14 @@ from fastvit_cli.errors import FastViTError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from fastvit_cli.checkpoints.metadata import ModelInfo
     from fastvit_cli.exporters.config import ExportConfig
+    from fastvit_cli.exporters.outputs import Calibration
     from fastvit_cli.models.network import FastViT
 
-    # Write an all-fused, channels-first network and its metadata to a path; the images, raw uint8, calibrate.
+    # Write an all-fused, channels-first network and its metadata to a path.
     # Returns what is worth knowing of what was done, one sentence each.
-    Write = Callable[[FastViT, ModelInfo, Path, ExportConfig, Tensor | None], tuple[str, ...]]
+    Write = Callable[[FastViT, ModelInfo, Path, ExportConfig, Calibration | None], tuple[str, ...]]
     # What is wrong with a written file apart from its numbers, one sentence each.
     Inspect = Callable[[Path, ModelInfo, FastViT, ExportConfig], tuple[str, ...]]
 

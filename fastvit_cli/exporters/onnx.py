@@ -4,11 +4,11 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torch import Tensor
-
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.onnx_conversion import INPUT, output_name, to_onnx
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def write(
-    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, images: Tensor | None
+    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, calibration: Calibration | None
 ) -> tuple[str, ...]:
     """Write one self-contained file; it appears whole or not at all.
 
@@ -29,22 +29,23 @@ def write(
         WorkFailedError: PyTorch's exporter failed.
     """
     with replaced_when_done(path) as temporary:
-        model, notes = _converted(network, info, config, images)
+        model, notes = _converted(network, info, config, calibration)
         # Protobuf promises no order of its maps unless asked.
         temporary.write_bytes(model.SerializeToString(deterministic=True))
     return notes
 
 
 def _converted(
-    network: FastViT, info: ModelInfo, config: ExportConfig, images: Tensor | None
+    network: FastViT, info: ModelInfo, config: ExportConfig, calibration: Calibration | None
 ) -> "tuple[onnx.ModelProto, tuple[str, ...]]":
     convert = functools.partial(to_onnx, info=info, image_input=config.image_input, opset=config.opset)
     if config.resolved_precision != "int8":
         return convert(network, half=config.resolved_precision == "fp16"), ()
-    from fastvit_cli.exporters.onnx_int8 import quantize, require_images
+    from fastvit_cli.exporters.onnx_int8 import quantize
 
-    images = require_images(images)
-    return quantize(convert(network), images)
+    if calibration is None or not len(calibration.images):
+        raise FastViTError("int8 needs images to calibrate with.", "Pass --data with a folder that has train/.")
+    return quantize(convert(network), calibration)
 
 
 def inspect(path: Path, info: ModelInfo, _network: FastViT, config: ExportConfig) -> tuple[str, ...]:

@@ -5,9 +5,10 @@ operation makes the whole slower than float32. Layers whose error alone is large
 """
 
 import copy
-import statistics
+import functools
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.bench.statistics import Ratio, paired_ratio, summarize
+from fastvit_cli.bench.timer import Clock, Limits, Timed, interleave, warm_up
+from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
 
 SENSITIVITY_IMAGES = 64
 LARGEST_ERROR_OF_A_LAYER = 0.05  # of the output's norm, when the layer alone is in int8
-_TIMED_ROUNDS = 15
+_TIMING = Limits(iterations=20, min_seconds=2.0, max_seconds=20.0)
 _FEWEST_CHANNELS = 32  # below, the conversions cost more than the multiplications save
 _CPU = torch.device("cpu")
 
@@ -40,70 +43,77 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Ranges:
-    """Smallest and largest value of every activation over the images; measured once, then kept in the file."""
+    """Smallest and largest value of every activation over the images; measured once, then kept in the file.
 
+    Attributes:
+        runtime: the graph in float32.
+        images: raw uint8 (B, 3, H, W).
+    """
+
+    runtime: OnnxRuntime
     images: Tensor
     file: Path
 
 
-def quantize(model: "onnx.ModelProto", images: Tensor) -> tuple["onnx.ModelProto", tuple[str, ...]]:
+def quantize(model: "onnx.ModelProto", calibration: Calibration) -> tuple["onnx.ModelProto", tuple[str, ...]]:
     """The graph with the 1x1 convolutions that bear it in int8, and what was measured, in words.
 
-    Weights are int8 with a scale for each output channel, activations uint8 with one for all, calibrated on the
-    images.
+    Weights are int8 with a scale for each output channel, activations uint8 with one for all.
 
     Args:
         model: float32.
-        images: raw uint8 (B, 3, H, W).
     """
-    given = OnnxRuntime(model.SerializeToString(), _CPU).as_input(images)
+    images = calibration.images
+    exact = OnnxRuntime(model.SerializeToString(), _CPU)
     with tempfile.TemporaryDirectory() as folder:
-        ranges = _Ranges(given, Path(folder) / "ranges.json")
-        candidates = _measured(model, ranges)
+        ranges = _Ranges(exact, images, Path(folder) / "ranges.json")
+        candidates = _measured(model, ranges, calibration.on_progress)
         chosen = [candidate.node for candidate in candidates if candidate.error <= LARGEST_ERROR_OF_A_LAYER]
         if not chosen:
             return model, (f"int8: none of {len(candidates)} 1x1 convolutions bears it; the file is all fp32",)
         quantized = _quantized(model, ranges, chosen)
     quantized.producer_name, quantized.producer_version = model.producer_name, model.producer_version
     quantized.doc_string = model.doc_string
-    ratio = speed_ratio(model, quantized, given[:1])
-    faster = f"{ratio:.2f} times as fast as fp32 here" if ratio > 1 else "SLOWER than fp32 here, no optimisation"
+    ratio = speed_ratio(model, quantized, exact.as_input(images[:1]))
     return quantized, (
-        f"int8: {len(chosen)} of {len(candidates)} 1x1 convolutions, calibrated on {len(given)} images; the others "
+        f"int8: {len(chosen)} of {len(candidates)} 1x1 convolutions, calibrated on {len(images)} images; the others "
         "lost too much alone",
-        f"{faster} (ratio {ratio:.2f}, one image, interleaved)",
+        _speed_words(ratio),
     )
 
 
-def require_images(images: Tensor | None) -> Tensor:
-    """
-    Raises:
-        FastViTError: there are none.
-    """
-    if images is None or not len(images):
-        raise FastViTError("int8 needs images to calibrate with.", "Pass --data with a folder that has train/.")
-    return images
+def speed_ratio(
+    one: "onnx.ModelProto", other: "onnx.ModelProto", given: Tensor, clock: Clock = time.perf_counter_ns
+) -> Ratio:
+    """The time of `one` over that of `other`, measured in turns: 2 when `other` is twice as fast."""
+    subjects = {}
+    for name, model in enumerate((one, other)):
+        run = functools.partial(OnnxRuntime(model.SerializeToString(), _CPU).run, given)
+        timed = Timed((run,), synchronize=lambda: None)
+        subjects[name] = timed, warm_up(timed, _TIMING, clock)
+    medians = []
+    for samples in interleave(subjects, _TIMING, clock=clock).values():
+        if isinstance(samples, Exception):
+            raise samples
+        medians.append(summarize(samples.parts[0]).round_medians_ms)
+    return paired_ratio(*medians)
 
 
-def speed_ratio(one: "onnx.ModelProto", other: "onnx.ModelProto", given: Tensor) -> float:
-    """Median over interleaved rounds of the time of `one` over that of `other`."""
-    first, second = (OnnxRuntime(model.SerializeToString(), _CPU) for model in (one, other))
-    ratios = []
-    for _ in range(3 + _TIMED_ROUNDS):
-        times = []
-        for runtime in (first, second):
-            started = time.perf_counter_ns()
-            runtime.run(given)
-            times.append(time.perf_counter_ns() - started)
-        ratios.append(times[0] / times[1])
-    return statistics.median(ratios[3:])
+def _speed_words(ratio: Ratio) -> str:
+    measured = f"{ratio.value:.2f} times its speed, 95 % interval {ratio.low:.2f} to {ratio.high:.2f}, one image"
+    if not ratio.significant:
+        return f"neither faster nor slower than fp32 here, as far as can be measured ({measured})"
+    return f"faster than fp32 here ({measured})" if ratio.value > 1 else f"SLOWER than fp32 here ({measured})"
 
 
-def _measured(model: "onnx.ModelProto", ranges: _Ranges) -> list[_Candidate]:
-    given = ranges.images[:SENSITIVITY_IMAGES]
-    expected = OnnxRuntime(model.SerializeToString(), _CPU).run(given)[0]
-    candidates = []
-    for node in _pointwise(model):
+def _measured(model: "onnx.ModelProto", ranges: _Ranges, on_progress: Callable[[int, int], None]) -> list[_Candidate]:
+    some = ranges.images[:: max(1, len(ranges.images) // SENSITIVITY_IMAGES)]  # they lie class by class
+    given = ranges.runtime.as_input(some)
+    expected = ranges.runtime.run(given)[0]
+    candidates: list[_Candidate] = []
+    nodes = _pointwise(model)
+    for node in nodes:
+        on_progress(len(candidates), len(nodes))
         # Not optimised: computed in float32 between the roundings. The choice depends on no machine's kernels.
         alone = OnnxRuntime(_quantized(model, ranges, [node]).SerializeToString(), _CPU, optimize=False)
         error = (alone.run(given)[0] - expected).norm() / expected.norm()
@@ -128,11 +138,11 @@ def _quantized(model: "onnx.ModelProto", ranges: _Ranges, nodes: list[str]) -> "
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:
-            self._batches = iter(ranges.images.split(1))
+            self._images = iter(ranges.images.split(1))
 
         def get_next(self) -> dict[str, np.ndarray[Any, Any]] | None:
-            batch = next(self._batches, None)
-            return None if batch is None else {model.graph.input[0].name: batch.numpy()}
+            image = next(self._images, None)
+            return None if image is None else {model.graph.input[0].name: ranges.runtime.as_input(image).numpy()}
 
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         output = Path(folder) / "quantized.onnx"

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import WorkFailedError
 from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.onnx_conversion import INPUT, output_name
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
 
 def write(
-    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, _images: Tensor | None = None
+    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, _calibration: Calibration | None = None
 ) -> tuple[str, ...]:
     """Write graph and weights: normalised float32 images (batch, 3, H, W) to logits or the embedding.
 

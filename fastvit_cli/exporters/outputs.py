@@ -1,7 +1,10 @@
 """Where a result goes, and the event that says how far the work is."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from torch import Tensor
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError
@@ -9,13 +12,29 @@ from fastvit_cli.errors import FastViTError
 
 @dataclass(frozen=True)
 class Step:
-    """A part of the work begins.
+    """A part of the work begins, or goes on.
 
     Attributes:
         title: what is being done, such as `Writing best.onnx`.
+        done, total: how far it is; None for a part that does not say.
     """
 
     title: str
+    done: int = 0
+    total: int | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What int8 is calibrated with.
+
+    Attributes:
+        images: raw uint8 (B, 3, img_size, img_size), such as the network was trained on.
+        on_progress: called with the layers measured so far and their number.
+    """
+
+    images: Tensor
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None
 
 
 def choose_output(given: str | None, loaded: LoadedModel, ending: str, force: bool) -> Path:

@@ -4,18 +4,18 @@ import io
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import WorkFailedError
 from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
 
 def write(
-    network: FastViT, info: ModelInfo, path: Path, _config: ExportConfig, _images: Tensor | None = None
+    network: FastViT, info: ModelInfo, path: Path, _config: ExportConfig, _calibration: Calibration | None = None
 ) -> tuple[str, ...]:
     """Write a `.pt2` archive: normalised float32 images (batch, 3, H, W) to logits or the embedding.
 

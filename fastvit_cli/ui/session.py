@@ -106,9 +106,10 @@ class Bar:
         self._progress = progress
         self._task = progress.add_task(label, total=None, count="") if progress else None
 
-    def update(self, done: int, total: int) -> None:
+    def update(self, done: int, total: int | None) -> None:
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total, count=f"{done:,}/{total:,}")
+            count = "" if total is None else f"{done:,}/{total:,}"
+            self._progress.update(self._task, completed=done, total=total, count=count)
 
     def describe(self, text: str) -> None:
         if self._progress is not None and self._task is not None:

@@ -56,7 +56,6 @@ def main() -> None:
                 f"{check.max_abs_error:.1e}",
                 f"{check.mean_abs_error:.1e}",
                 f"{check.tolerance:.1e}",
-                agreement,
             ]
             verdict = "passed" if check.passed else "FAILED"
             console.print("|", " | ".join([*cells, agreement, verdict]), "|", f"{seconds:.0f} s", soft_wrap=True)

@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from helpers.loaded import CLASS_NAMES, SIZE, pixels, tiny_model
 from helpers.program import run
 from PIL import Image
 
+from fastvit_cli.bench.statistics import Ratio
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
@@ -27,6 +29,7 @@ from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.export import ExportResult, export
 from fastvit_cli.exporters.formats import FORMATS, list_formats
+from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.open import open_runtime
@@ -59,7 +62,9 @@ def exported(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Ex
 def _export(model: LoadedModel, folder: Path, format_: str, **options: Any) -> ExportResult:
     output = folder / f"a{FORMATS[format_].suffix}"
     config = ExportConfig(format=format_, output=str(output), force=True, **options)
-    return export(config, model, RealImages(pixels(3, config.img_size or SIZE)), None, pixels(20, seed=2))
+    return export(
+        config, model, RealImages(pixels(3, config.img_size or SIZE)), None, Calibration(pixels(20, seed=2))
+    )
 
 
 def _digest(result: ExportResult) -> list[tuple[str, str]]:
@@ -196,11 +201,11 @@ def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypa
     pointwise = onnx_int8._pointwise
     monkeypatch.setattr(onnx_int8, "_pointwise", lambda graph: pointwise(graph)[-2:])
     monkeypatch.setattr(onnx_int8, "LARGEST_ERROR_OF_A_LAYER", 0.9)  # random weights suffer more than trained ones
-    monkeypatch.setattr(onnx_int8, "speed_ratio", lambda *_: 0.8)
+    monkeypatch.setattr(onnx_int8, "speed_ratio", lambda *_: Ratio(0.8, 0.7, 0.9, significant=True))
     result = _export(model, tmp_path, "onnx", precision="int8")
     assert result.check.max_abs_error is not None
     assert result.notes[0].startswith("int8: ")
-    assert result.notes[1].startswith("SLOWER than fp32 here, no optimisation")
+    assert result.notes[1] == "SLOWER than fp32 here (0.80 times its speed, 95 % interval 0.70 to 0.90, one image)"
     operations = [node.op_type for node in onnx.load(result.output).graph.node]
     assert operations.count("QuantizeLinear") > 0
     monkeypatch.setattr(onnx_int8, "LARGEST_ERROR_OF_A_LAYER", 0.0)
@@ -208,6 +213,27 @@ def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypa
     assert "none of" in nothing.notes[0]
     assert nothing.check.max_abs_error is not None
     assert nothing.check.max_abs_error < 1e-4
+
+
+def test_speed_of_int8_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a clock of its own, that slows down under both."""
+    clock = 0
+
+    class Runtime:
+        def __init__(self, model: bytes, _device: torch.device) -> None:
+            self.model = model
+
+        def run(self, _given: torch.Tensor) -> None:
+            nonlocal clock
+            clock += (50_000_000 if self.model == b"fp32" else 25_000_000) + clock // 1000
+
+    monkeypatch.setattr(onnx_int8, "OnnxRuntime", Runtime)
+    fp32, int8 = (SimpleNamespace(SerializeToString=lambda name=name: name) for name in (b"fp32", b"int8"))
+    ratio = onnx_int8.speed_ratio(fp32, int8, torch.zeros(1), lambda: clock)
+    assert 1.5 < ratio.value < 2.0
+    assert ratio.significant
+    assert onnx_int8._speed_words(ratio).startswith(f"faster than fp32 here ({ratio.value:.2f} times its speed")
+    assert "neither faster nor slower" in onnx_int8._speed_words(Ratio(1.01, 0.9, 1.1, significant=False))
 
 
 def test_int8_needs_images(model: LoadedModel, tmp_path: Path) -> None:
