@@ -29,9 +29,7 @@ def export(config: ExportConfig, session: Session) -> int:
 
     loaded = announced_model(config, session, random_allowed=True)
     info = replace(loaded.info, preprocessing=loaded.info.preprocessing.at_size(config.img_size))
-    wanted = {"val": LOSSY_IMAGES if config.is_lossy else SOME_IMAGES}
-    if config.precision == "int8":
-        wanted["train"] = CALIBRATION_IMAGES
+    wanted = {"val": LOSSY_IMAGES, "train": CALIBRATION_IMAGES} if config.is_lossy else {"val": SOME_IMAGES}
     images = real_images_of(config.data, info, session, wanted)
     with session.bar("Exporting") as bar, heard_libraries(session.verbose):
 

@@ -13,7 +13,7 @@ from fastvit_cli.exporters.coreml_compress import (
     KEPT_IN_FLOAT32,
     compressed,
     compute_precision,
-    count_compressed,
+    layers_in_order,
     require_compression,
 )
 from fastvit_cli.exporters.coreml_package import make_reproducible, package_replaced_when_done
@@ -21,6 +21,7 @@ from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.onnx_conversion import PixelNormalization
 from fastvit_cli.runtimes.quiet import quiet_libraries
+from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 from fastvit_cli.version import __version__
 
 IMAGE_INPUT, TENSOR_INPUT = "image", "images"
@@ -91,7 +92,7 @@ def output_names(info: ModelInfo, config: ExportConfig) -> tuple[str, ...]:
 
 
 def write(
-    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, _calibration: Calibration | None = None
+    network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, calibration: Calibration | None = None
 ) -> tuple[str, ...]:
     """Write an `.mlpackage`; it appears whole or not at all.
 
@@ -107,9 +108,12 @@ def write(
         require_compression(config.compress)
     with package_replaced_when_done(path) as temporary, quiet_libraries():
         try:
-            model = convert(network, info, config)
+            model, notes = convert(network, info, config), _precision_notes(config)
             if config.compress is not None:
-                model = compressed(model, config.compress)
+                assert calibration is not None
+                runtime = TorchRuntime(network, info, torch.device("cpu"))
+                model, words = compressed(model, config.compress, runtime, calibration)
+                notes = (words,)
         except Exception as error:  # coremltools raises many types here, none of them documented
             raise WorkFailedError(
                 f"coremltools could not convert the network ({type(error).__name__}).",
@@ -118,20 +122,11 @@ def write(
         _describe(model, info, config)
         model.save(str(temporary))
         make_reproducible(temporary)
-        return _notes(model, config)
+        return notes
 
 
-def _notes(model: Any, config: ExportConfig) -> tuple[str, ...]:
-    notes = []
-    if config.precision == "mixed":
-        notes.append(f"kept in fp32: {', '.join(KEPT_IN_FLOAT32)}")
-    if config.compress is not None:
-        layers, small = count_compressed(model._mil_program)
-        notes.append(
-            f"{config.compress}: the weights of {small} of {layers} layers; "
-            f"{layers - small}, too small or not divisible, stay {config.resolved_precision}"
-        )
-    return tuple(notes)
+def _precision_notes(config: ExportConfig) -> tuple[str, ...]:
+    return (f"kept in fp32: {', '.join(KEPT_IN_FLOAT32)}",) if config.precision == "mixed" else ()
 
 
 def _describe(model: Any, info: ModelInfo, config: ExportConfig) -> None:
@@ -206,7 +201,10 @@ def inspect(path: Path, info: ModelInfo, network: FastViT, config: ExportConfig)
         problems.append("the class labels are not those of the model")
     if package.info.to_json() != info.to_json():
         problems.append("the metadata is not what was written")
-    problems += _weight_problems(package.weights(), _weights_in_order(network, size), config.compress)
+    expected: list[Tensor] = []
+    for layer in layers_in_order(network, size):
+        expected += layer.parameters(recurse=False)
+    problems += _weight_problems(package.weights(), expected, config.compress)
     return tuple(problems)
 
 
@@ -240,20 +238,3 @@ def _same_weights(found: Tensor, expected: Tensor, compress: str | None) -> bool
     # Half a unit in the last place of float16, and its smallest step, to which coremltools rounds whatever is smaller
     # and not zero. A float32 package is well within.
     return torch.allclose(found, expected, rtol=2**-11, atol=2**-24)
-
-
-@torch.inference_mode()
-def _weights_in_order(network: FastViT, size: int) -> list[Tensor]:
-    """Weight and bias of every layer, in the order in which they are computed."""
-    tensors: list[Tensor] = []
-
-    def note(layer: nn.Module, *_: object) -> None:
-        tensors.extend(layer.parameters(recurse=False))
-
-    hooks = [
-        layer.register_forward_hook(note) for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
-    network(torch.zeros(1, 3, size, size))
-    for hook in hooks:
-        hook.remove()
-    return tensors

@@ -11,6 +11,7 @@ from torch import nn
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import RealImages
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, random_images
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
@@ -70,12 +71,14 @@ def export(
     Args:
         real: images of the network's size for the check; noise is always added.
         on_event: called with a `Step` as each part begins, and as it goes on.
-        calibration: int8 needs some.
+        calibration: what `config.is_lossy` needs.
 
     Raises:
-        FastViTError: the format is not available here, or the output exists or cannot be written.
+        FastViTError: the format is not available here, no calibration, or the output exists or cannot be written.
         WorkFailedError: the conversion failed.
     """
+    if config.is_lossy and calibration is None:
+        raise FastViTError("Fewer bits need images to calibrate with.", "Pass --data with a folder that has train/.")
     step = on_event or (lambda _: None)
     target, precision = FORMATS[config.format], config.resolved_precision
     output = choose_output(config.output, loaded, target.suffix, config.force)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
-from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
@@ -25,7 +24,7 @@ def write(
     one JSON text under `fastvit` in the model's properties.
 
     Raises:
-        FastViTError: the folder cannot be written, or int8 without images to calibrate with.
+        FastViTError: the folder cannot be written.
         WorkFailedError: PyTorch's exporter failed.
     """
     with replaced_when_done(path) as temporary:
@@ -43,8 +42,7 @@ def _converted(
         return convert(network, half=config.resolved_precision == "fp16"), ()
     from fastvit_cli.exporters.onnx_int8 import quantize
 
-    if calibration is None or not len(calibration.images):
-        raise FastViTError("int8 needs images to calibrate with.", "Pass --data with a folder that has train/.")
+    assert calibration is not None
     return quantize(convert(network), calibration)
 
 

@@ -20,14 +20,13 @@ from torch import Tensor
 from fastvit_cli.bench.statistics import Ratio, paired_ratio, summarize
 from fastvit_cli.bench.timer import Clock, Limits, Timed, interleave, warm_up
 from fastvit_cli.exporters.outputs import Calibration
+from fastvit_cli.exporters.sensitivity import LARGEST_CHANGE, relative_change, some_of
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     import onnx
 
-SENSITIVITY_IMAGES = 64
-LARGEST_ERROR_OF_A_LAYER = 0.05  # of the output's norm, when the layer alone is in int8
 _TIMING = Limits(iterations=20, min_seconds=2.0, max_seconds=20.0)
 _FEWEST_CHANNELS = 32  # below, the conversions cost more than the multiplications save
 _CPU = torch.device("cpu")
@@ -35,10 +34,10 @@ _CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A 1x1 convolution, and how much the output suffers when it alone is in int8."""
+    """A 1x1 convolution, and how much the output changes when it alone is in int8."""
 
     node: str
-    error: float
+    change: float
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def quantize(model: "onnx.ModelProto", calibration: Calibration) -> tuple["onnx.
     with tempfile.TemporaryDirectory() as folder:
         ranges = _Ranges(exact, images, Path(folder) / "ranges.json")
         candidates = _measured(model, ranges, calibration.on_progress)
-        chosen = [candidate.node for candidate in candidates if candidate.error <= LARGEST_ERROR_OF_A_LAYER]
+        chosen = [candidate.node for candidate in candidates if candidate.change <= LARGEST_CHANGE]
         if not chosen:
             return model, (f"int8: none of {len(candidates)} 1x1 convolutions bears it; the file is all fp32",)
         quantized = _quantized(model, ranges, chosen)
@@ -107,8 +106,7 @@ def _speed_words(ratio: Ratio) -> str:
 
 
 def _measured(model: "onnx.ModelProto", ranges: _Ranges, on_progress: Callable[[int, int], None]) -> list[_Candidate]:
-    some = ranges.images[:: max(1, len(ranges.images) // SENSITIVITY_IMAGES)]  # they lie class by class
-    given = ranges.runtime.as_input(some)
+    given = ranges.runtime.as_input(some_of(ranges.images))
     expected = ranges.runtime.run(given)[0]
     candidates: list[_Candidate] = []
     nodes = _pointwise(model)
@@ -116,8 +114,7 @@ def _measured(model: "onnx.ModelProto", ranges: _Ranges, on_progress: Callable[[
         on_progress(len(candidates), len(nodes))
         # Not optimised: computed in float32 between the roundings. The choice depends on no machine's kernels.
         alone = OnnxRuntime(_quantized(model, ranges, [node]).SerializeToString(), _CPU, optimize=False)
-        error = (alone.run(given)[0] - expected).norm() / expected.norm()
-        candidates.append(_Candidate(node, error.item()))
+        candidates.append(_Candidate(node, relative_change(alone.run(given)[0], expected)))
     return candidates
 
 

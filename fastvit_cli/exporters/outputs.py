@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What int8 is calibrated with.
+    """What fewer bits are calibrated with, or the layers chosen that bear them.
 
     Attributes:
         images: raw uint8 (B, 3, img_size, img_size), such as the network was trained on.

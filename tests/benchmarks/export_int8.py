@@ -22,6 +22,7 @@ from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.loader import load_some_images
 from fastvit_cli.data.sources import choose_data, open_images, with_model_classes
 from fastvit_cli.exporters import onnx_int8
+from fastvit_cli.exporters.sensitivity import LARGEST_CHANGE
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.onnx_conversion import to_onnx
@@ -73,12 +74,12 @@ def main() -> None:
     runtime = OnnxRuntime(exact.SerializeToString(), CPU)
     with tempfile.TemporaryDirectory() as folder:
         ranges = onnx_int8._Ranges(runtime, train, Path(folder) / "ranges.json")
-        candidates = sorted(onnx_int8._measured(exact, ranges), key=lambda candidate: -candidate.error)
+        candidates = sorted(onnx_int8._measured(exact, ranges), key=lambda candidate: -candidate.change)
         for candidate in candidates:
-            console.print(f"{candidate.node:24} alone changes the output by {100 * candidate.error:.1f} %")
+            console.print(f"{candidate.node:24} alone changes the output by {100 * candidate.change:.1f} %")
         convolutions = [node.name for node in exact.graph.node if node.op_type == "Conv"]
-        limit = onnx_int8.LARGEST_ERROR_OF_A_LAYER
-        chosen = [candidate.node for candidate in candidates if candidate.error <= limit]
+        limit = LARGEST_CHANGE
+        chosen = [candidate.node for candidate in candidates if candidate.change <= limit]
         choices = {
             "nothing": exact,
             f"all {len(convolutions)} convolutions": onnx_int8._quantized(exact, ranges, convolutions),

@@ -23,13 +23,14 @@ from fastvit_cli.bench.statistics import Ratio
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.exporters import coreml, coreml_compress, onnx_int8
 from fastvit_cli.exporters import onnx as onnx_exporter
-from fastvit_cli.exporters import onnx_int8
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.export import ExportResult, export
 from fastvit_cli.exporters.formats import FORMATS, list_formats
 from fastvit_cli.exporters.outputs import Calibration
+from fastvit_cli.exporters.sensitivity import relative_change
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.open import open_runtime
@@ -181,26 +182,60 @@ def test_the_cpp_snippet_normalises(model: LoadedModel) -> None:
     assert "$" not in text
 
 
-@pytest.mark.parametrize(
-    ("options", "note"),
-    [
-        ({"precision": "mixed"}, "kept in fp32: sub, reduce_mean"),
-        ({"compress": "int4"}, "int4: the weights of "),
-        ({"compress": "palettize4"}, "palettize4: the weights of "),
-    ],
-)
-def test_core_ml_in_fewer_bits(exported: Exports, options: dict[str, Any], note: str) -> None:
-    if options.get("compress", "").startswith("palettize"):
-        pytest.importorskip("sklearn")
-    result = exported("coreml", **options)
+def test_core_ml_mixed(exported: Exports) -> None:
+    result = exported("coreml", precision="mixed")
     assert result.check.passed, result.check.problems
-    assert result.notes[0].startswith(note)
+    assert result.notes[0].startswith("kept in fp32: sub, reduce_mean")
+
+
+@pytest.mark.parametrize("compress", ["int4", "palettize4"])
+def test_core_ml_leaves_out_the_layers_that_do_not_bear_fewer_bits(
+    monkeypatch: pytest.MonkeyPatch, compress: str
+) -> None:
+    if compress == "palettize4":
+        pytest.importorskip("sklearn")
+    model = tiny_model(64)  # smaller weights are not worth fewer bits
+    network = channels_first(fuse_all(model.network))
+    converted = coreml.convert(network, model.info, ExportConfig(format="coreml", compress=compress))
+    changes: list[float] = []
+
+    def noted(found: torch.Tensor, expected: torch.Tensor) -> float:
+        changes.append(relative_change(found, expected))
+        return changes[-1]
+
+    def compressed(limit: float) -> tuple[list[bool], str]:
+        """Which layers have fewer bits, and the words."""
+        changes.clear()
+        monkeypatch.setattr(coreml_compress, "LARGEST_CHANGE", limit)
+        runtime = TorchRuntime(network, model.info, CPU)
+        result, words = coreml_compress.compressed(converted, compress, runtime, Calibration(pixels(20, seed=2)))
+        return [coreml_compress._is_small(layer.weight) for layer in coreml_compress._layers(result)], words
+
+    monkeypatch.setattr(coreml_compress, "relative_change", noted)
+    everywhere, words = compressed(9.0)
+    assert len(set(changes)) == len(changes) == sum(everywhere) > 5, "each was tried with other weights"
+    assert "stay as they are" not in words
+    limit = sorted(changes)[2]
+    some, words = compressed(limit)
+    of_those = [small for small, could in zip(some, everywhere, strict=True) if could]
+    assert of_those == [change <= limit for change in changes]
+    assert words.startswith(f"{compress}: 3 of {len(everywhere)} layers, which hold ")
+    assert f"; {len(changes) - 3} stay as they are" in words
+    none, words = compressed(0.0)
+    assert not any(none)
+    assert words.startswith(f"{compress}: 0 of ")
+
+
+def test_core_ml_in_fewer_bits(exported: Exports) -> None:
+    result = exported("coreml", compress="int4")
+    assert result.check.passed, result.check.problems
+    assert result.notes[0].startswith("int4: ")
 
 
 def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pointwise = onnx_int8._pointwise
     monkeypatch.setattr(onnx_int8, "_pointwise", lambda graph: pointwise(graph)[-2:])
-    monkeypatch.setattr(onnx_int8, "LARGEST_ERROR_OF_A_LAYER", 0.9)  # random weights suffer more than trained ones
+    monkeypatch.setattr(onnx_int8, "LARGEST_CHANGE", 0.9)  # random weights suffer more than trained ones
     monkeypatch.setattr(onnx_int8, "speed_ratio", lambda *_: Ratio(0.8, 0.7, 0.9, significant=True))
     result = _export(model, tmp_path, "onnx", precision="int8")
     assert result.check.max_abs_error is not None
@@ -208,7 +243,7 @@ def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypa
     assert result.notes[1] == "SLOWER than fp32 here (0.80 times its speed, 95 % interval 0.70 to 0.90, one image)"
     operations = [node.op_type for node in onnx.load(result.output).graph.node]
     assert operations.count("QuantizeLinear") > 0
-    monkeypatch.setattr(onnx_int8, "LARGEST_ERROR_OF_A_LAYER", 0.0)
+    monkeypatch.setattr(onnx_int8, "LARGEST_CHANGE", 0.0)
     nothing = _export(model, tmp_path, "onnx", precision="int8")
     assert "none of" in nothing.notes[0]
     assert nothing.check.max_abs_error is not None
@@ -237,7 +272,7 @@ def test_speed_of_int8_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_int8_needs_images(model: LoadedModel, tmp_path: Path) -> None:
-    with pytest.raises(FastViTError, match="needs images to calibrate with"):
+    with pytest.raises(FastViTError, match="need images to calibrate with"):
         export(ExportConfig(precision="int8", output=str(tmp_path / "a.onnx")), model)
     assert list(tmp_path.iterdir()) == []
 
