@@ -93,7 +93,7 @@ def run_bench(
     device = resolve_device(config.device)
     check_engines(config, subjects, sys.platform)
     every = [[_Entry(case, _row(config, case, device)) for case in block] for block in blocks(config, subjects)]
-    baseline_rows([entry.row for block in every for entry in block], config.baseline)
+    baselines = iter(baseline_rows([entry.row for block in every for entry in block], config.baseline))
     machine = describe_machine()
     busy = busy_warnings(machine, load_average())  # before the timed work makes the machine busy itself
     with _threads(config.threads), tempfile.TemporaryDirectory(prefix="fastvit-bench-") as folder:
@@ -103,7 +103,8 @@ def run_bench(
         profiles: list[tuple[Profile, str | None]] = []
         counter, total = itertools.count(1), sum(map(len, every))
         for block in every:
-            _time_block(config, block, device, convert, on_event, counter, total)
+            groups = dict(enumerate(itertools.islice(baselines, len(block))))
+            _time_block(config, block, groups, device, convert, on_event, counter, total)
             if config.profile:
                 profiles += _profiles(block, on_event)
             for entry in block:  # the next block needs the memory
@@ -152,13 +153,14 @@ def _info(case: Case) -> ModelInfo:
 def _time_block(
     config: BenchConfig,
     block: list[_Entry],
+    groups: Mapping[int, int],
     device: torch.device,
     convert: Converter,
     on_event: OnEvent,
     counter: Iterator[int],
     total: int,
 ) -> None:
-    """Load and warm up all, then time all, round by round."""
+    """Load and warm up all, then time all, round by round; those of one group next to each other."""
     limits = Limits(config.iterations, config.min_seconds, max(MAX_SECONDS, 2 * config.min_seconds))
     with torch.inference_mode(not config.train):
         for entry in block:
@@ -174,7 +176,7 @@ def _time_block(
             rows = [so_far(block[index].row, samples) for index, samples in taken.items()]
             on_event(RoundDone(tuple(rows), number, limits.rounds))
 
-        taken = timer.interleave(ready, limits, seed=config.seed, on_round=on_round)
+        taken = timer.interleave(ready, limits, groups=groups, seed=config.seed, on_round=on_round)
     for index, outcome in taken.items():
         if isinstance(outcome, Exception):
             block[index].row = _failed(block[index].row, outcome)

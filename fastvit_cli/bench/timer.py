@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-ROUNDS = 20  # at most; of fewer iterations each is a round
+ROUNDS = 50  # at most; of fewer iterations each is a round
 # A window of the warm-up lasts at least this many steps and this long: a GPU's fast steps need hundreds before
 # clocks and caches settle, a CPU's slow ones only a few.
 _WINDOW_STEPS = 5
@@ -111,6 +111,7 @@ def interleave(
     subjects: Mapping[Key, tuple[Timed, WarmUp]],
     limits: Limits,
     *,
+    groups: Mapping[Key, Hashable] | None = None,
     seed: int = 0,
     on_round: Callable[[int, Mapping[Key, Samples]], None] | None = None,
     clock: Clock = time.perf_counter_ns,
@@ -121,13 +122,18 @@ def interleave(
     subject that fails has its exception instead of samples, and the others go on.
 
     Args:
+        groups: subjects to be compared with each other; one of a group has its turn right after another, since the
+            less time lies between two turns, the more of what disturbs them is the same. None for one group of all.
         on_round: called after each round with its number, from 1, and all samples so far; not while anything runs.
     """
     courses = {key: _Course(timed, warmth, len(subjects) > 1) for key, (timed, warmth) in subjects.items()}
-    order, shuffle = list(courses), random.Random(seed)
+    shuffle, order = random.Random(seed), list(courses)
     with _no_garbage_collection():
         for number in range(1, limits.rounds + 1):
             shuffle.shuffle(order)
+            if groups is not None:
+                first = {group: place for place, group in reversed(list(enumerate(map(groups.__getitem__, order))))}
+                order.sort(key=lambda key: first[groups[key]])
             for key in order:
                 courses[key].take_turn(limits, clock)
             if on_round is not None:

@@ -54,7 +54,7 @@ class ExportConfig(ModelConfig):
     logits: bool = option(False, "Give logits instead of a class label with probabilities.", panel=PANEL_COREML)
     compress: str | None = option(
         None,
-        "Store weights in fewer bits: look-up tables of 256, 64 or 16 values, or linear int8 or int4.",
+        "Store weights that bear it in fewer bits: tables of 256, 64 or 16 values, or linear int8 or int4.",
         choices=COMPRESSIONS,
         panel=PANEL_COREML,
     )
@@ -72,7 +72,7 @@ class ExportConfig(ModelConfig):
     )
     data: str | None = option(
         None,
-        "Images for the check, and from train/ for the calibration of int8.",
+        "Images for the check, and from train/ to see which layers bear --precision int8 or --compress.",
         panel=PANEL_DATA,
         metavar="DATA",
         default_text="what the model was trained on, else demo",
