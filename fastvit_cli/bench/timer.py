@@ -127,18 +127,23 @@ def interleave(
         on_round: called after each round with its number, from 1, and all samples so far; not while anything runs.
     """
     courses = {key: _Course(timed, warmth, len(subjects) > 1) for key, (timed, warmth) in subjects.items()}
-    shuffle, order = random.Random(seed), list(courses)
+    order, shuffle = list(courses), random.Random(seed)
     with _no_garbage_collection():
         for number in range(1, limits.rounds + 1):
             shuffle.shuffle(order)
-            if groups is not None:
-                first = {group: place for place, group in reversed(list(enumerate(map(groups.__getitem__, order))))}
-                order.sort(key=lambda key: first[groups[key]])
-            for key in order:
+            for key in order if groups is None else _side_by_side(order, groups):
                 courses[key].take_turn(limits, clock)
             if on_round is not None:
                 on_round(number, {key: course.samples() for key, course in courses.items() if course.error is None})
     return {key: course.error or course.samples() for key, course in courses.items()}
+
+
+def _side_by_side(order: list[Key], groups: Mapping[Key, Hashable]) -> list[Key]:
+    """The same order, but each group in one piece, where its first member was."""
+    places: dict[Hashable, int] = {}
+    for key in order:
+        places.setdefault(groups[key], len(places))
+    return sorted(order, key=lambda key: places[groups[key]])
 
 
 class _Course:

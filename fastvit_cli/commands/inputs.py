@@ -128,7 +128,8 @@ def real_images_of(
     from fastvit_cli.errors import FastViTError
 
     def load(choice: "DataChoice") -> "dict[str, RealImages]":
-        return {split: real_images(choice, info, split, count) for split, count in wanted.items()}
+        with session.bar("Reading images"):
+            return {split: real_images(choice, info, split, count) for split, count in wanted.items()}
 
     try:
         return load(announced_data(data, info.data, session))

@@ -98,7 +98,8 @@ def _count_words(layers: list[Any], spared: int) -> str:
     share = numbers / all_numbers
     words = f"{len(small)} of {len(layers)} layers, which hold {100 * share:.0f} % of the weights"
     if spared:
-        words += f"; {spared} stay as they are, for each alone would change the output by more than 5 %"
+        limit = f"{100 * LARGEST_CHANGE:.0f} %"
+        words += f"; {spared} stay as they are, for each alone would change the output by more than {limit}"
     if rest := len(layers) - len(small) - spared:
         words += f"; {rest} are too small or cannot be divided"
     return words
