@@ -24,12 +24,15 @@ def export(config: ExportConfig, session: Session) -> int:
         return _list_formats(session)
     from fastvit_cli.exporters.export import export as write_export
     from fastvit_cli.exporters.outputs import Calibration, Step
+    from fastvit_cli.exporters.sensitivity import SENSITIVITY_IMAGES
     from fastvit_cli.runtimes.quiet import heard_libraries
     from fastvit_cli.ui.export_views import export_view
 
     loaded = announced_model(config, session, random_allowed=True)
     info = replace(loaded.info, preprocessing=loaded.info.preprocessing.at_size(config.img_size))
-    wanted = {"val": LOSSY_IMAGES, "train": CALIBRATION_IMAGES} if config.is_lossy else {"val": SOME_IMAGES}
+    wanted = {"val": SOME_IMAGES}
+    if config.is_lossy:
+        wanted = {"val": LOSSY_IMAGES, "train": CALIBRATION_IMAGES if config.compress is None else SENSITIVITY_IMAGES}
     images = real_images_of(config.data, info, session, wanted)
     with session.bar("Exporting") as bar, heard_libraries(session.verbose):
 

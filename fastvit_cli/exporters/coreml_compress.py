@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fastvit_cli.exporters.formats import require_modules
 from fastvit_cli.exporters.outputs import Calibration
-from fastvit_cli.exporters.sensitivity import LARGEST_CHANGE, relative_change, some_of
+from fastvit_cli.exporters.sensitivity import largest_change, relative_change, some_of
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 # What sums over many values, or normalises: in float16 these lose most.
@@ -51,18 +51,18 @@ def compressed(model: Any, compress: str, runtime: TorchRuntime, calibration: Ca
     everywhere = _with_fewer_bits(model, compress, set())
     images = some_of(calibration.images)
     expected = runtime.logits(images)
-    layers, spared = _layers(everywhere), []
+    layers, spared, limit = _layers(everywhere), [], largest_change(compress)
     own_layers = layers_in_order(runtime.network, images.shape[-1])
     for number, (own, layer) in enumerate(zip(own_layers, layers, strict=True)):
         calibration.on_progress(number, len(layers))
         if _is_small(layer.weight):
             weight = torch.from_numpy(layer.weight.op.materialized_val_inference()).reshape_as(own.weight)
             with _weight_replaced(own, weight.to(own.weight.dtype)):
-                if relative_change(runtime.logits(images), expected) > LARGEST_CHANGE:
+                if relative_change(runtime.logits(images), expected) > limit:
                     spared.append(number)
     names = {_layers(model)[number].weight.op.outputs[0].name for number in spared}
     result = _with_fewer_bits(model, compress, names) if names else everywhere
-    return result, f"{compress}: {_count_words(_layers(result), len(spared))}"
+    return result, f"{compress}: {_count_words(_layers(result), len(spared), limit)}"
 
 
 def _with_fewer_bits(model: Any, compress: str, except_for: set[str]) -> Any:
@@ -92,14 +92,15 @@ def _is_small(weight: Any) -> bool:
     return weight.op is not None and weight.op.op_type.startswith("constexpr_")
 
 
-def _count_words(layers: list[Any], spared: int) -> str:
+def _count_words(layers: list[Any], spared: int, limit: float) -> str:
     small = [layer for layer in layers if _is_small(layer.weight)]
     numbers, all_numbers = (sum(math.prod(layer.weight.shape) for layer in some) for some in (small, layers))
     share = numbers / all_numbers
     words = f"{len(small)} of {len(layers)} layers, which hold {100 * share:.0f} % of the weights"
     if spared:
-        limit = f"{100 * LARGEST_CHANGE:.0f} %"
-        words += f"; {spared} stay as they are, for each alone would change the output by more than {limit}"
+        words += (
+            f"; {spared} stay as they are, for each alone would change the output by more than {100 * limit:.0f} %"
+        )
     if rest := len(layers) - len(small) - spared:
         words += f"; {rest} are too small or cannot be divided"
     return words

@@ -20,7 +20,7 @@ from torch import Tensor
 from fastvit_cli.bench.statistics import Ratio, paired_ratio, summarize
 from fastvit_cli.bench.timer import Clock, Limits, Timed, interleave, warm_up
 from fastvit_cli.exporters.outputs import Calibration
-from fastvit_cli.exporters.sensitivity import LARGEST_CHANGE, relative_change, some_of
+from fastvit_cli.exporters.sensitivity import largest_change, relative_change, some_of
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
@@ -67,7 +67,7 @@ def quantize(model: "onnx.ModelProto", calibration: Calibration) -> tuple["onnx.
     with tempfile.TemporaryDirectory() as folder:
         ranges = _Ranges(exact, images, Path(folder) / "ranges.json")
         candidates = _measured(model, ranges, calibration.on_progress)
-        chosen = [candidate.node for candidate in candidates if candidate.change <= LARGEST_CHANGE]
+        chosen = [candidate.node for candidate in candidates if candidate.change <= largest_change("int8")]
         if not chosen:
             return model, (f"int8: none of {len(candidates)} 1x1 convolutions bears it; the file is all fp32",)
         quantized = _quantized(model, ranges, chosen)

@@ -2,13 +2,23 @@
 
 from torch import Tensor
 
-LARGEST_CHANGE = 0.05  # of the output's norm, when one layer alone has fewer bits
-_IMAGES = 16
+from fastvit_cli.exporters.check import TOLERANCES
+
+SENSITIVITY_IMAGES = 16
+
+
+def largest_change(form: str) -> float:
+    """How much of the output's norm one layer alone may change: a tenth of what the whole file may.
+
+    Args:
+        form: the precision, or the compression; see `TOLERANCES`.
+    """
+    return TOLERANCES[form] / 10
 
 
 def some_of(images: Tensor) -> Tensor:
     """Few of the images (B, ...), from all over: data sets lie class by class."""
-    return images[:: max(1, len(images) // _IMAGES)][:_IMAGES]
+    return images[:: max(1, len(images) // SENSITIVITY_IMAGES)][:SENSITIVITY_IMAGES]
 
 
 def relative_change(found: Tensor, expected: Tensor) -> float:

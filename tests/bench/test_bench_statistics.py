@@ -9,9 +9,10 @@ from fastvit_cli.bench.statistics import (
     summarize,
     unpaired_ratio,
 )
+from fastvit_cli.bench.timer import ROUNDS
 
 MS = 1_000_000
-ROUNDS, STEPS = 20, 5
+STEPS = 5
 RUNS = 300
 
 

@@ -22,7 +22,7 @@ from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.loader import load_some_images
 from fastvit_cli.data.sources import choose_data, open_images, with_model_classes
 from fastvit_cli.exporters import onnx_int8
-from fastvit_cli.exporters.sensitivity import LARGEST_CHANGE
+from fastvit_cli.exporters.sensitivity import largest_change
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.onnx_conversion import to_onnx
@@ -80,7 +80,7 @@ def main() -> None:
         for candidate in candidates:
             console.print(f"{candidate.node:24} alone changes the output by {100 * candidate.change:.1f} %")
         convolutions = [node.name for node in exact.graph.node if node.op_type == "Conv"]
-        limit = LARGEST_CHANGE
+        limit = largest_change("int8")
         chosen = [candidate.node for candidate in candidates if candidate.change <= limit]
         choices = {
             "nothing": exact,

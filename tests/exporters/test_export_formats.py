@@ -206,7 +206,7 @@ def test_core_ml_leaves_out_the_layers_that_do_not_bear_fewer_bits(
     def compressed(limit: float) -> tuple[list[bool], str]:
         """Which layers have fewer bits, and the words."""
         changes.clear()
-        monkeypatch.setattr(coreml_compress, "LARGEST_CHANGE", limit)
+        monkeypatch.setattr(coreml_compress, "largest_change", lambda _: limit)
         runtime = TorchRuntime(network, model.info, CPU)
         result, words = coreml_compress.compressed(converted, compress, runtime, Calibration(pixels(20, seed=2)))
         return [coreml_compress._is_small(layer.weight) for layer in coreml_compress._layers(result)], words
@@ -235,7 +235,7 @@ def test_core_ml_in_fewer_bits(exported: Exports) -> None:
 def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pointwise = onnx_int8._pointwise
     monkeypatch.setattr(onnx_int8, "_pointwise", lambda graph: pointwise(graph)[-2:])
-    monkeypatch.setattr(onnx_int8, "LARGEST_CHANGE", 0.9)  # random weights suffer more than trained ones
+    monkeypatch.setattr(onnx_int8, "largest_change", lambda _: 0.9)  # random weights suffer more than trained ones
     monkeypatch.setattr(onnx_int8, "speed_ratio", lambda *_: Ratio(0.8, 0.7, 0.9, significant=True))
     result = _export(model, tmp_path, "onnx", precision="int8")
     assert result.check.max_abs_error is not None
@@ -243,7 +243,7 @@ def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypa
     assert result.notes[1] == "SLOWER than fp32 here (0.80 times its speed, 95 % interval 0.70 to 0.90, one image)"
     operations = [node.op_type for node in onnx.load(result.output).graph.node]
     assert operations.count("QuantizeLinear") > 0
-    monkeypatch.setattr(onnx_int8, "LARGEST_CHANGE", 0.0)
+    monkeypatch.setattr(onnx_int8, "largest_change", lambda _: 0.0)
     nothing = _export(model, tmp_path, "onnx", precision="int8")
     assert "none of" in nothing.notes[0]
     assert nothing.check.max_abs_error is not None
