@@ -4,11 +4,13 @@ Samples come in rounds: a few steps taken one after the other, then the other su
 steps are alike, so a round, not a step, is what is drawn again for an interval.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 LEVEL = 0.95  # of every interval
 _DRAWS = 1000
@@ -95,48 +97,75 @@ def median_interval_ms(rounds: Rounds) -> tuple[float, float] | None:
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
     """Ours over theirs, both measured in the same rounds: what slowed both down in one cancels.
 
-    The median over rounds of the ratio of the rounds' medians. Its interval goes from one order statistic to another,
-    which needs no assumption on how the ratios are distributed (the sign test turned around).
+    The middle of the rounds' ratios as Hodges and Lehmann (1963) estimate it: of their logarithms, the median of the
+    means of all pairs. It uses the rounds better than their median does (of normal noise, as if there were half as
+    many again), and rounds that were disturbed still do not move it. Its interval is that of Wilcoxon's signed ranks,
+    which asks of the noise only that it strikes both alike.
 
     Args:
         ours, theirs: medians of the rounds. Where one has fewer rounds, the first of the other count.
     """
     count = min(len(ours), len(theirs))
-    ratios = np.sort(np.asarray(ours[:count]) / np.asarray(theirs[:count]))
-    value = float(np.median(ratios))
+    ratios = np.log(np.asarray(ours[:count]) / np.asarray(theirs[:count]))
+    first, second = np.triu_indices(count)
+    means = np.sort((ratios[first] + ratios[second]) / 2)
+    value = math.exp(np.median(means))
     if count < MIN_ROUNDS:
         return Ratio(value, None, None, significant=False)
     outside = _ranks_outside(count)
-    return _ratio(value, float(ratios[outside]), float(ratios[count - 1 - outside]))
+    return _ratio(value, math.exp(means[outside]), math.exp(means[-1 - outside]))
 
 
 def unpaired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Ours over theirs, measured in two runs of the program: the ratio of the medians over rounds, and its bootstrap.
+    """Ours over theirs, measured in two runs of the program.
 
-    What differs between the runs as a whole, such as another program beside one of them, is in the ratio.
+    The counterpart of `paired_ratio`: the median of the ratios of each of our rounds to each of theirs, with the
+    interval of the test of Mann and Whitney. What differs between the runs as a whole, such as another program beside
+    one of them, is in the ratio.
+
+    Args:
+        ours, theirs: medians of the rounds.
     """
-    mine, others = np.asarray(ours), np.asarray(theirs)
-    value = float(np.median(mine) / np.median(others))
-    if min(len(mine), len(others)) < MIN_ROUNDS:
+    ratios = np.sort(np.subtract.outer(np.log(ours), np.log(theirs)), axis=None)
+    value = math.exp(np.median(ratios))
+    if min(len(ours), len(theirs)) < MIN_ROUNDS:
         return Ratio(value, None, None, significant=False)
-    random = np.random.default_rng(0)
-    drawn = [
-        np.median(medians[random.integers(0, len(medians), (_DRAWS, len(medians)))], axis=1)
-        for medians in (mine, others)
-    ]
-    low, high = np.quantile(drawn[0] / drawn[1], ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    return _ratio(value, float(low), float(high))
+    outside = _pairs_outside(len(ours), len(theirs))
+    return _ratio(value, math.exp(ratios[outside]), math.exp(ratios[-1 - outside]))
 
 
 def _ratio(value: float, low: float, high: float) -> Ratio:
     return Ratio(value, low, high, significant=not low <= 1.0 <= high)
 
 
+@functools.cache
 def _ranks_outside(count: int) -> int:
-    """How many of `count` values, sorted, to leave out at each end of a 95 % interval of their median."""
-    below, outside = 0.0, 0
-    while True:
-        below += math.comb(count, outside) / 2**count  # the median is below the value of this rank
-        if 2 * below > 1 - LEVEL:
-            return outside - 1 if outside else 0
-        outside += 1
+    """How many means of pairs of `count` values, sorted, to leave out at each end of a 95 % interval of the middle.
+
+    As many as the ranks of the values above the middle may sum to, where each is as likely above it as below.
+    """
+    chances = np.ones(1)  # of each sum, of the ranks so far
+    for rank in range(1, count + 1):
+        chances = np.convolve(chances, [0.5, *[0.0] * (rank - 1), 0.5])
+    return _unlikely(chances)
+
+
+@functools.cache
+def _pairs_outside(ours: int, theirs: int) -> int:
+    """The same of the ratios of `ours` values to `theirs`: in how few pairs ours may be larger, of equal ones."""
+    of_fewer = [np.ones(1)] * (
+        theirs + 1
+    )  # chances of each number of such pairs, by how many of theirs; of none of ours
+    for mine in range(1, ours + 1):
+        chances = [np.ones(1)]
+        for others in range(1, theirs + 1):
+            # The largest value is one of ours, above all of theirs, or it is one of theirs.
+            ours_largest, theirs_largest = np.pad(of_fewer[others], (others, 0)), np.pad(chances[-1], (0, mine))
+            chances.append((mine * ours_largest + others * theirs_largest) / (mine + others))
+        of_fewer = chances
+    return _unlikely(of_fewer[-1])
+
+
+def _unlikely(chances: NDArray[np.float64]) -> int:
+    """The largest number that together with those below it has at most half the chance that an interval leaves."""
+    return int(np.searchsorted(np.cumsum(chances), (1 - LEVEL) / 2, side="right")) - 1
