@@ -198,7 +198,8 @@ def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: 
     try:
         load_library(entry.case.engine)
         job = _job(config, entry, device, _in_form(entry.case))
-        shape = job.network if job.network is not None else _shape_of(job.info, entry.case.fuse)
+        # On shapes alone: a real run here would warm up what is to be timed.
+        shape = _shape_of(job.info, entry.case.fuse) if job.network is None else copy.deepcopy(job.network).to("meta")
         cost = network_cost(shape, job.info.preprocessing.img_size)
         entry.row = replace(entry.row, params=cost.params, multiply_adds=cost.multiply_adds * entry.case.batch_size)
         job = replace(job, converted=convert(entry.case, job))

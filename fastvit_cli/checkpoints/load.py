@@ -78,8 +78,14 @@ def from_tensors(tensors: Mapping[str, Tensor], where: str) -> LoadedModel:
     with torch.device("meta"):  # random weights would take most of the time, and disturb the seed
         network = create_model(layout.variant.name, num_classes=layout.num_classes, fused=layout.form != "unfused")
         network = fuse_all(network) if layout.form == "all" else network.eval()
-    check_fits(native, network.state_dict(), layout, where)
-    network.to_empty(device="cpu").load_state_dict(native)  # casts float16 and bfloat16 files to float32
+    expected = network.state_dict()
+    check_fits(native, expected, layout, where)
+    # Copies, for a network may be changed in place; float16 and bfloat16 files become float32.
+    whole = {
+        name: value.to("cpu", expected[name].dtype, copy=True, memory_format=torch.contiguous_format)
+        for name, value in native.items()
+    }
+    network.load_state_dict(whole, assign=True)
     info = ModelInfo(
         variant=layout.variant.name,
         form=layout.form,

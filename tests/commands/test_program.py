@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.commands.bare_options import insert_bare_values
+from fastvit_cli.models.factory import create_model
+from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.version import __version__
 
 HEAVY = ("torch", "torchvision", "timm", "coremltools", "onnx", "onnxruntime", "numpy", "matplotlib", "PIL")
@@ -28,6 +32,20 @@ def test_start_up_imports_nothing_heavy(words: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60)
     assert done.stdout.rstrip().endswith("LOADED []"), done.stdout[-300:] + done.stderr
+
+
+def test_validating_does_not_load_the_compiler(tiny_data: Path, tmp_path: Path) -> None:
+    """torch.compile's machinery and sympy take longer to import than a small validation takes."""
+    weights = tmp_path / "t8.safetensors"
+    save_checkpoint(weights, create_model("t8", num_classes=3), ModelInfo("t8", "unfused", 3, Preprocessing()))
+    code = (
+        "import sys; from fastvit_cli.app import main; main(sys.argv[1:])\n"
+        "print('LOADED', [name for name in ('torch._dynamo', 'sympy', 'torchvision', 'timm') if name in sys.modules])"
+    )
+    words = ["validate", "--ckpt", weights, "--data", tiny_data, "--workers", "0", "--json"]
+    done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120)
+    assert '"top1"' in done.stdout, done.stderr
+    assert done.stdout.rstrip().endswith("LOADED []")
 
 
 def test_importing_the_package_loads_no_torch() -> None:

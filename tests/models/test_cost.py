@@ -1,3 +1,5 @@
+import copy
+
 import torch
 from torch import nn
 
@@ -29,3 +31,17 @@ def test_t8_layer_by_layer() -> None:
     with torch.no_grad():
         network(torch.zeros(1, 3, 64, 64))
     assert network_cost(create_model("t8", num_classes=10, fused=True), 64).multiply_adds == counted
+
+
+def test_the_same_on_shapes_alone_and_in_inference_mode() -> None:
+    network = create_model("t8", num_classes=10).eval()
+    cost = network_cost(network, 64)
+    assert network_cost(copy.deepcopy(network).to("meta"), 64) == cost
+    with torch.inference_mode():
+        assert network_cost(network, 64) == cost
+
+
+def test_attention_counts_alike_on_the_cpu_and_on_shapes() -> None:
+    """The kernel of the CPU is one operation with its own formula; on shapes it is two products and their softmax."""
+    network = create_model("sa12", num_classes=10, fused=True).eval()
+    assert network_cost(network, 256).multiply_adds == network_cost(network.to("meta"), 256).multiply_adds
