@@ -9,6 +9,7 @@ from fastvit_cli.data.config import DataConfig
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import Unreadable
 
 _BATCH_SIZE = 32
@@ -71,5 +72,5 @@ def check_split(
     )
 
 
-def _one_pixel(pixels: Pixels) -> Pixels:
-    return pixels[:1, :1]
+def _one_pixel(picture: Picture) -> Pixels:
+    return picture.pixels()[:1, :1]

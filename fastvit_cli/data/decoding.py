@@ -7,7 +7,7 @@ as PIL; simplejpeg is the one that refuses a truncated file instead of filling t
 """
 
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +17,29 @@ if TYPE_CHECKING:
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 """RGB, (H, W, 3) uint8, C-contiguous."""
 
+
 MAX_PIXELS = 178_956_970  # where PIL, too, takes a file for a decompression bomb
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_ORIENTATION = 0x0112
 # What libjpeg-turbo turns into RGB exactly as PIL does. CMYK and YCCK are inverted or not, as the Adobe marker says.
 _PLAIN_COLORS = frozenset(("RGB", "YCbCr", "Gray"))
+
+
+class Box(NamedTuple):
+    """A part of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        return self.left + self.width
 
 
 def decode(encoded: "bytes | Image", *, exif: bool = False) -> Pixels:
@@ -35,25 +53,41 @@ def decode(encoded: "bytes | Image", *, exif: bool = False) -> Pixels:
         OSError, ValueError, SyntaxError and others: what PIL finds wrong with the file.
         ValueError: more than 178,956,970 pixels.
     """
-    if isinstance(encoded, bytes) and encoded.startswith(_JPEG_MAGIC):
+    if isinstance(encoded, bytes):
         pixels = _decode_plain_jpeg(encoded)
         if pixels is not None:
-            return _upright(pixels, _orientation(encoded)) if exif else pixels
+            return _upright(pixels, orientation(encoded)) if exif else pixels
     return _decode_with_pil(encoded, exif)
+
+
+def plain_jpeg_size(encoded: bytes) -> tuple[int, int] | None:
+    """Height and width of a JPEG that libjpeg-turbo turns into PIL's pixels; None where PIL must look at the file.
+
+    Raises:
+        ValueError: more than 178,956,970 pixels.
+    """
+    import simplejpeg
+
+    if not encoded.startswith(_JPEG_MAGIC):
+        return None
+    try:
+        height, width, color, _ = simplejpeg.decode_jpeg_header(encoded)
+    except ValueError:
+        return None
+    if color not in _PLAIN_COLORS:
+        return None
+    _refuse_bomb(width, height)
+    return height, width
 
 
 def _decode_plain_jpeg(encoded: bytes) -> Pixels | None:
     """The pixels, or None when PIL must say what is in the file."""
     import simplejpeg
 
+    if plain_jpeg_size(encoded) is None:
+        return None
     try:
-        height, width, color, _ = simplejpeg.decode_jpeg_header(encoded)
-        if color not in _PLAIN_COLORS:
-            return None
-        _refuse_bomb(width, height)
         pixels: Pixels = simplejpeg.decode_jpeg(encoded, "RGB")
-    except _TooManyPixels:
-        raise
     except ValueError:  # also for what PIL shrugs off, such as stray bytes before a marker
         return None
     return pixels
@@ -67,21 +101,18 @@ def _decode_with_pil(encoded: "bytes | Image", exif: bool) -> Pixels:
         return np.array((ImageOps.exif_transpose(image) if exif else image).convert("RGB"))
 
 
-class _TooManyPixels(ValueError):
-    pass
-
-
 def _refuse_bomb(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise _TooManyPixels(f"{width} x {height} are more than {MAX_PIXELS:,} pixels")
+        raise ValueError(f"{width} x {height} are more than {MAX_PIXELS:,} pixels")
 
 
-def _orientation(encoded: bytes) -> int:
+def orientation(encoded: bytes) -> int:
+    """How EXIF says that the image lies: 1 is upright."""
     from PIL import Image
 
     with Image.open(io.BytesIO(encoded)) as image:
-        orientation: Any = image.getexif().get(_EXIF_ORIENTATION, 1)
-    return orientation if isinstance(orientation, int) else 1
+        value: Any = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return value if isinstance(value, int) else 1
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fastvit_cli.data.config import MAX_BAD_IMAGES
-from fastvit_cli.data.decoding import decode
 from fastvit_cli.data.images import Images
+from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
 from fastvit_cli.data.transforms import Transform, evaluation_transform
 from fastvit_cli.errors import FastViTError, WorkFailedError
@@ -267,7 +267,7 @@ def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -
     pixels = []
     for index in spread.tolist():
         try:
-            pixels.append(transform(decode(images.read(index))))
+            pixels.append(transform(Picture.open(images.read(index))))
         except Exception as error:  # decoders raise many types on damaged files
             raise FastViTError(
                 f"'{images.name(index)}' cannot be read as an image ({error}).", "Remove or replace the file."

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from fastvit_cli.data.decoding import Pixels, decode
+from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.images import Images
+from fastvit_cli.data.picture import Picture, UnreadableImageError, reason_of
 from fastvit_cli.data.randomness import kept_randomness, seed_sample
 from fastvit_cli.data.transforms import Transform
 
@@ -95,28 +96,34 @@ class SampleReader(Dataset[Samples]):
         # A worker's generators serve nothing else.
         with contextlib.nullcontext() if get_worker_info() else kept_randomness():
             for sample in index.samples:
-                if self.seed is not None:
-                    seed_sample(self.seed, index.epoch, sample)
-                readable = self._readable(sample, unreadable)
+                readable = self._readable(index.epoch, sample, unreadable)
                 if readable is not None:
-                    decoded, label = readable
-                    pixels[len(labels)] = torch.from_numpy(self.transform(decoded))
+                    image, label = readable
+                    pixels[len(labels)] = torch.from_numpy(image)
                     labels.append(label)
                     indices.append(sample)
         own = None if self.slots is not None else pixels[: len(labels)]
         return Samples(index.number, own, tuple(labels), tuple(indices), tuple(unreadable))
 
-    def _readable(self, sample: int, unreadable: list[Unreadable]) -> tuple[Pixels, int] | None:
-        """The decoded image and its label, or those of the image that replaces it; notes what cannot be read."""
+    def _readable(self, epoch: int, sample: int, unreadable: list[Unreadable]) -> tuple[Pixels, int] | None:
+        """The transformed image and its label, or those of the image in its place; notes what cannot be read."""
         # From all over the split: damaged files lie side by side.
         stride = len(self.images) // (_REPLACEMENTS + 1) + 1
         for step in range(1 + (_REPLACEMENTS if self.replace else 0)):
             index = (sample + step * stride) % len(self.images)
+            if self.seed is not None:
+                seed_sample(self.seed, epoch, sample)
             try:
-                return decode(self.images.read(index), exif=self.exif), int(self.images.labels[index])
-            except Exception as error:  # decoders raise many types on damaged files
-                unreadable.append(Unreadable(_printable_name(self.images, index), _first_line(error)))
+                return self.transform(self._picture(index)), int(self.images.labels[index])
+            except UnreadableImageError as error:
+                unreadable.append(Unreadable(_printable_name(self.images, index), str(error)))
         return None
+
+    def _picture(self, index: int) -> Picture:
+        try:
+            return Picture.open(self.images.read(index), exif=self.exif)
+        except Exception as error:  # data sets and decoders raise many types
+            raise UnreadableImageError(reason_of(error)) from error
 
 
 def as_it_is(samples: Any) -> Any:
@@ -130,7 +137,3 @@ def _printable_name(images: Images, index: int) -> str:
     except Exception:  # what makes an image unreadable may make it nameless
         return f"{images.where}[{index}]"
     return name.encode("utf-8", "backslashreplace").decode()  # names of files may be odd bytes
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,13 +13,16 @@ import numpy as np
 
 from fastvit_cli.data import pixel_operations, resizing
 from fastvit_cli.data.config import FAST, PIL, RANDOM
-from fastvit_cli.data.decoding import Pixels
+from fastvit_cli.data.decoding import Box, Pixels
 from fastvit_cli.data.opencv import opencv
+from fastvit_cli.data.picture import Picture
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
 
-Transform = Callable[[Pixels], Pixels]
-"""(H, W, 3) uint8 RGB to (img_size, img_size, 3)."""
+Transform = Callable[[Picture], Pixels]
+"""An image to (img_size, img_size, 3), uint8 RGB."""
+Change = Callable[[Pixels], Pixels]
+"""(H, W, 3) uint8 RGB to the same."""
 
 
 RANDOM_FILTERS = ("bilinear", "bicubic")  # in timm's order
@@ -51,7 +54,7 @@ def evaluation_transform(preprocessing: Preprocessing, kind: str = FAST) -> Tran
         kind: `pil` for timm's exact pixels; `fast` differs by 0.003 grey levels on average.
     """
     if kind == PIL or preprocessing.interpolation not in resizing.FILTERS:
-        return _OnPilImages(_timm_evaluation(preprocessing))
+        return _OfWhole(_OnPilImages(_timm_evaluation(preprocessing)))
     side = resizing.resized_side(preprocessing.img_size, preprocessing.crop_pct)
     return _FastEvaluation(side, preprocessing.img_size, preprocessing.interpolation)
 
@@ -64,7 +67,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation,
     """
     crop_and_mirror, changes, to_array = _timm_training(preprocessing, augmentation)
     if kind == PIL:
-        return _OnPilImages(_InTurn((crop_and_mirror, changes, to_array)))
+        return _OfWhole(_OnPilImages(_InTurn((crop_and_mirror, changes, to_array))))
     return _FastTraining(
         preprocessing.img_size,
         RANDOM_FILTERS if augmentation.interpolation == RANDOM else (augmentation.interpolation,),
@@ -80,8 +83,8 @@ class _FastEvaluation:
     img_size: int
     interpolation: str
 
-    def __call__(self, pixels: Pixels) -> Pixels:
-        return resizing.resize_and_center_crop(pixels, self.shorter_side, self.img_size, self.interpolation)
+    def __call__(self, picture: Picture) -> Pixels:
+        return resizing.resize_and_center_crop(picture, self.shorter_side, self.img_size, self.interpolation)
 
 
 @dataclass(frozen=True)
@@ -90,20 +93,29 @@ class _FastTraining:
     filters: tuple[str, ...]
     scale: tuple[float, float]
     hflip: float
-    changes: Transform
+    changes: Change
 
-    def __call__(self, pixels: Pixels) -> Pixels:
+    def __call__(self, picture: Picture) -> Pixels:
         import torch
         from timm.data.transforms import RandomResizedCropAndInterpolation
 
-        box = RandomResizedCropAndInterpolation.get_params(
-            torch.from_numpy(pixels).permute(2, 0, 1), self.scale, _CROP_RATIOS
-        )
+        shape = torch.empty((3, picture.height, picture.width), device="meta")
+        box = Box(*RandomResizedCropAndInterpolation.get_params(shape, self.scale, _CROP_RATIOS))
         chosen = random.choice(self.filters) if len(self.filters) > 1 else self.filters[0]
-        image = resizing.resize_crop(pixels, box, self.img_size, chosen)
+        image = resizing.resize_crop(picture, box, self.img_size, chosen)
         if self.hflip > 0 and float(torch.rand(1)) < self.hflip:  # torchvision's flip draws from torch
             image = np.asarray(opencv().flip(image, 1))
         return self.changes(image)
+
+
+@dataclass(frozen=True)
+class _OfWhole:
+    """A change of an image that is decoded as a whole."""
+
+    change: Change
+
+    def __call__(self, picture: Picture) -> Pixels:
+        return self.change(picture.pixels())
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,7 @@ _CROP_RATIOS = (3 / 4, 4 / 3)
 _JITTERS = (pixel_operations.brightness, pixel_operations.contrast, pixel_operations.color)
 
 
-def _on_arrays(transform: Any) -> Transform:
+def _on_arrays(transform: Any) -> Change:
     """The same augmentation on arrays: timm still draws the operations and their strengths, ours carry them out."""
     from timm.data.auto_augment import AutoAugment, RandAugment
     from torchvision.transforms import ColorJitter
@@ -169,7 +181,7 @@ def _on_arrays(transform: Any) -> Transform:
     for operation in operations:
         name = operation.aug_fn.__name__
         operation.aug_fn = getattr(pixel_operations, name, None) or _OnPilOperation(operation.aug_fn)
-    on_arrays: Transform = transform
+    on_arrays: Change = transform
     return on_arrays
 
 

@@ -12,9 +12,10 @@ import torch
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.class_folders import IMAGE_SUFFIXES
 from fastvit_cli.data.class_map import unnamed
-from fastvit_cli.data.decoding import Pixels, decode
+from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, synset_indices
-from fastvit_cli.data.transforms import evaluation_transform
+from fastvit_cli.data.picture import Picture, reason_of
+from fastvit_cli.data.transforms import Transform, evaluation_transform
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.config import PredictConfig
 from fastvit_cli.evaluation.evaluate import InMemory
@@ -130,18 +131,18 @@ def predict(
     return PredictResult(model, runtime.engine, tuple(rows))
 
 
-def _read(paths: Sequence[Path], transform: Callable[[Pixels], Pixels]) -> tuple[list[Pixels], list[str | None]]:
+def _read(paths: Sequence[Path], transform: Transform) -> tuple[list[Pixels], list[str | None]]:
     """The squares of the images that can be read, and for every image what is wrong with it."""
     pixels: list[Pixels] = []
     errors: list[str | None] = []
     for path in paths:
         try:
-            pixels.append(transform(decode(path.read_bytes(), exif=True)))
+            pixels.append(transform(Picture.open(path.read_bytes(), exif=True)))
             errors.append(None)
         except PIL.UnidentifiedImageError:  # whose message names no file
             errors.append("no image of a known kind")
         except Exception as error:  # decoders raise many types on damaged files
-            errors.append((str(error).strip().splitlines() or [type(error).__name__])[0])
+            errors.append(reason_of(error))
     return pixels, errors
 
 

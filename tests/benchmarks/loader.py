@@ -22,9 +22,10 @@ from timm.data import create_dataset, create_loader
 
 from fastvit_cli import load_model
 from fastvit_cli.data.class_folders import open_class_folders
-from fastvit_cli.data.decoding import Pixels, decode
+from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.loader import ImageLoader
-from fastvit_cli.data.transforms import FAST, PIL, Augmentation, evaluation_transform, training_transform
+from fastvit_cli.data.picture import Picture
+from fastvit_cli.data.transforms import FAST, PIL, Augmentation, Transform, evaluation_transform, training_transform
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.ui.tables import data_table
 
@@ -34,15 +35,16 @@ PREPROCESSING = Preprocessing(img_size=SIZE)
 Epoch = Callable[[], Iterator[torch.Tensor]]
 
 
-def cut(pixels: Pixels) -> Pixels:
-    """A square of the right size without resizing: what is left is reading, decoding and handing over."""
+def cut(picture: Picture) -> Pixels:
+    """A square of the right size without resizing: what is left is reading, decoding all of it and handing over."""
+    pixels = picture.pixels()
     square = np.zeros((SIZE, SIZE, 3), np.uint8)
     part = pixels[:SIZE, :SIZE]
     square[: part.shape[0], : part.shape[1]] = part
     return square
 
 
-def ours(folder: Path, transform: Callable[[Pixels], Pixels], workers: int, training: bool) -> Epoch:
+def ours(folder: Path, transform: Transform, workers: int, training: bool) -> Epoch:
     """One epoch of our loader."""
     loader = ImageLoader(open_class_folders(folder), transform, SIZE, BATCH, workers, training=training)
 
@@ -129,7 +131,7 @@ def agreement(folder: Path, weights: Path) -> str:
     def features(kind: str) -> torch.Tensor:
         transform, found = evaluation_transform(PREPROCESSING, kind), []
         for index in range(len(images)):
-            pixels = torch.from_numpy(np.array(transform(decode(images.read(index))))).permute(2, 0, 1)
+            pixels = torch.from_numpy(np.array(transform(Picture.open(images.read(index))))).permute(2, 0, 1)
             found.append(network(((pixels / 255 - mean) / std)[None]))
         return torch.cat(found).double()
 

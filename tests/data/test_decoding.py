@@ -5,17 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.jpegs import JPEGS, encode
 from helpers.photo import photo, photo_file
 from PIL import Image, ImageOps
 
 from fastvit_cli.data import decoding
 from fastvit_cli.data.decoding import decode
-
-
-def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def _by_pil(encoded: bytes) -> np.ndarray:
@@ -27,20 +22,9 @@ def _sample(mode: str = "RGB") -> Image.Image:
     return photo().resize((67, 45)).convert(mode)
 
 
-JPEGS = {
-    "plain": {},
-    "progressive": {"progressive": True},
-    "4:4:4": {"subsampling": 0},
-    "4:2:2": {"subsampling": 1},
-    "RGB inside": {"keep_rgb": True},
-    "rough": {"quality": 5},
-    "restart markers": {"restart_marker_rows": 1},
-}
-
-
 @pytest.mark.parametrize("kind", JPEGS)
 def test_jpegs_take_the_fast_way_to_the_same_pixels(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded = _encoded(_sample(), "JPEG", **JPEGS[kind])
+    encoded = encode(_sample(), "JPEG", **JPEGS[kind])
     expected = _by_pil(encoded)
     monkeypatch.setattr(decoding, "_decode_with_pil", None)
     assert np.array_equal(decode(encoded), expected)
@@ -54,7 +38,7 @@ def test_a_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_jpegs_of_other_colours(mode: str) -> None:
-    encoded = _encoded(_sample(mode), "JPEG")
+    encoded = encode(_sample(mode), "JPEG")
     assert np.array_equal(decode(encoded), _by_pil(encoded))
 
 
@@ -76,20 +60,20 @@ def test_other_formats(kind: str, mode: str) -> None:
         image = _sample("RGB" if mode == "LAB" else mode)
         if mode == "LAB":
             image = Image.merge("LAB", image.split())
-    encoded = _encoded(image, kind)
+    encoded = encode(image, kind)
     pixels = decode(encoded)
     assert (pixels.dtype, pixels.shape) == (np.uint8, (45, 67, 3))
     assert np.array_equal(pixels, _by_pil(encoded))
 
 
 def test_a_palette_with_a_transparent_colour() -> None:
-    encoded = _encoded(_sample("P"), "PNG", transparency=3)
+    encoded = encode(_sample("P"), "PNG", transparency=3)
     assert np.array_equal(decode(encoded), _by_pil(encoded))
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_a_single_pixel(kind: str) -> None:
-    assert decode(_encoded(Image.new("RGB", (1, 1), "red"), kind)).shape == (1, 1, 3)
+    assert decode(encode(Image.new("RGB", (1, 1), "red"), kind)).shape == (1, 1, 3)
 
 
 def test_an_image_that_is_open_already() -> None:
@@ -101,7 +85,7 @@ def test_an_image_that_is_open_already() -> None:
 def test_exif_orientation_is_ignored_unless_asked_for(kind: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    encoded = _encoded(_sample(), kind, exif=exif)
+    encoded = encode(_sample(), kind, exif=exif)
     with Image.open(io.BytesIO(encoded)) as image:
         upright = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     assert np.array_equal(decode(encoded), _by_pil(encoded))
@@ -115,13 +99,13 @@ def test_images_without_exif_or_with_nonsense_in_it(kind: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = 77
     for options in ({}, {"exif": exif}):
-        encoded = _encoded(_sample(), kind, **options)
+        encoded = encode(_sample(), kind, **options)
         assert np.array_equal(decode(encoded, exif=True), _by_pil(encoded))
 
 
 @pytest.mark.parametrize("kept", [0, 2, 100, 0.5, -2, -1])
 def test_a_truncated_jpeg_is_refused_as_pil_does(kept: float) -> None:
-    whole = _encoded(_sample().resize((300, 200)), "JPEG")
+    whole = encode(_sample().resize((300, 200)), "JPEG")
     cut = whole[: int(len(whole) * kept) if isinstance(kept, float) else kept]
     with pytest.raises(Exception, match=r"truncated|Truncated|cannot identify"):
         decode(cut)
@@ -129,7 +113,7 @@ def test_a_truncated_jpeg_is_refused_as_pil_does(kept: float) -> None:
 
 def test_what_pil_forgives_is_forgiven() -> None:
     """Stray bytes before a marker: libjpeg warns, and PIL shows the image."""
-    whole = _encoded(_sample(), "JPEG")
+    whole = encode(_sample(), "JPEG")
     end = whole.rindex(b"\xff\xd9")
     stray = whole[:end] + b"\x00" * 7 + whole[end:]
     assert np.array_equal(decode(stray), _by_pil(stray))
@@ -145,7 +129,7 @@ def test_what_is_no_image(content: bytes) -> None:
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_PIXELS", 67 * 45 - 1)
     with pytest.raises(ValueError, match="67 x 45 are more than 3,014 pixels"):
-        decode(_encoded(_sample(), kind))
+        decode(encode(_sample(), kind))
 
 
 def test_the_limit_is_that_of_pil() -> None:
@@ -155,5 +139,5 @@ def test_the_limit_is_that_of_pil() -> None:
 
 def test_the_names_of_the_files_do_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "image.jpg"
-    path.write_bytes(_encoded(_sample(), "PNG"))
+    path.write_bytes(encode(_sample(), "PNG"))
     assert np.array_equal(decode(path.read_bytes()), np.asarray(_sample()))

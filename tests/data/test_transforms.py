@@ -12,6 +12,7 @@ from PIL import Image
 from timm.data import auto_augment, create_transform
 
 from fastvit_cli.data import pixel_operations
+from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.randomness import seed_sample
 from fastvit_cli.data.transforms import FAST, PIL, Augmentation, evaluation_transform, training_transform
 from fastvit_cli.errors import FastViTError
@@ -21,26 +22,26 @@ SIZE = Preprocessing(img_size=64)
 POLICIES = ["rand-m9-mstd0.5-inc1", "rand-m5-n3", "original-mstd0.5", "v0", "3a", "augmix-m3-w3", None]
 
 
-def _pixels() -> np.ndarray:
-    return np.array(photo())
+def _picture() -> Picture:
+    return Picture.of(np.array(photo()))
 
 
 def test_pil_gives_timms_exact_pixels() -> None:
     preprocessing = Preprocessing(img_size=96, crop_pct=0.8)
     theirs = create_transform(96, interpolation="bicubic", crop_pct=0.8, use_prefetcher=True)(photo())
-    ours = evaluation_transform(preprocessing, PIL)(_pixels())
+    ours = evaluation_transform(preprocessing, PIL)(_picture())
     assert np.array_equal(ours, np.asarray(theirs).transpose(1, 2, 0))
 
 
 def test_fast_evaluation_is_close_to_it() -> None:
     for preprocessing in (Preprocessing(img_size=256), Preprocessing(img_size=160, interpolation="bilinear")):
-        fast, exact = (evaluation_transform(preprocessing, kind)(_pixels()) for kind in (FAST, PIL))
+        fast, exact = (evaluation_transform(preprocessing, kind)(_picture()) for kind in (FAST, PIL))
         assert np.abs(fast.astype(int) - exact).mean() < 0.02
 
 
 def test_filters_that_torch_lacks_go_through_timm() -> None:
     preprocessing = Preprocessing(img_size=64, interpolation="lanczos")
-    fast, exact = (evaluation_transform(preprocessing, kind)(_pixels()) for kind in (FAST, PIL))
+    fast, exact = (evaluation_transform(preprocessing, kind)(_picture()) for kind in (FAST, PIL))
     assert np.array_equal(fast, exact)
 
 
@@ -54,7 +55,7 @@ def test_training_draws_what_timm_draws(policy: str | None) -> None:
         pictures = []
         for transform in (fast, exact):
             seed_sample(0, 1, sample)
-            pictures.append(transform(_pixels()).astype(int))
+            pictures.append(transform(_picture()).astype(int))
         differences.append(np.abs(pictures[0] - pictures[1]).mean())
         assert pictures[0].shape == (64, 64, 3)
     # One operation after another amplifies a rounding (equalize after a rotation); another draw would be some 40 off.
@@ -68,7 +69,7 @@ def test_nothing_random_is_left_undrawn() -> None:
     for kind in (FAST, PIL):
         transform = training_transform(SIZE, Augmentation(), kind)
         seed_sample(0, 0, 5)
-        transform(_pixels())
+        transform(_picture())
         after.append((random.random(), np.random.rand(), float(torch.rand(1))))
     assert after[0] == after[1]
 
@@ -140,7 +141,7 @@ def test_mirroring_happens_as_often_as_asked() -> None:
         mirrored = 0
         for sample in range(200):
             seed_sample(0, 0, sample)
-            mirrored += int(transform(pixels)[32, 60, 0] > 128)
+            mirrored += int(transform(Picture.of(pixels))[32, 60, 0] > 128)
         assert abs(mirrored - 200 * probability) <= 35 * (probability == 0.5)
 
 
@@ -152,7 +153,7 @@ def test_transforms_can_be_sent_to_spawned_workers(policy: str | None, kind: str
     pictures = []
     for one in (transform, sent):
         seed_sample(0, 0, 3)
-        pictures.append(one(_pixels()))
+        pictures.append(one(_picture()))
     assert np.array_equal(*pictures)
 
 
@@ -161,7 +162,7 @@ def test_odd_shapes_can_be_trained_on(shape: tuple[int, ...]) -> None:
     transform = training_transform(SIZE, Augmentation())
     for sample in range(20):
         seed_sample(0, 0, sample)
-        assert transform(np.full(shape, 9, np.uint8)).shape == (64, 64, 3)
+        assert transform(Picture.of(np.full(shape, 9, np.uint8))).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("policy", ["rnad-m9", "rand-z9", "v9"])

@@ -143,6 +143,7 @@ def test_the_python_snippet_gives_the_same_logits(
     format_: str,
     options: dict[str, Any],
 ) -> None:
+    from fastvit_cli.data.picture import Picture
     from fastvit_cli.data.transforms import evaluation_transform
 
     result = exported(format_, **options)
@@ -151,7 +152,9 @@ def test_the_python_snippet_gives_the_same_logits(
     photo = np.asarray(_photo(tmp_path / "photo.jpg"))
     names: dict[str, Any] = {}
     exec(Path(result.snippet_file).read_text(), names)  # our own text
-    image = torch.from_numpy(evaluation_transform(model.info.preprocessing, "pil")(photo)).permute(2, 0, 1)[None]
+    image = torch.from_numpy(evaluation_transform(model.info.preprocessing, "pil")(Picture.of(photo))).permute(
+        2, 0, 1
+    )[None]
     expected = open_runtime(Path(result.output), CPU).logits(image)
     torch.testing.assert_close(torch.from_numpy(names["output"]), expected, rtol=0, atol=1e-3)
 

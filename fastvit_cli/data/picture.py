@@ -1,0 +1,78 @@
+"""One image of a data set, decoded once it is known how much of it will be seen."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastvit_cli.data import turbojpeg
+from fastvit_cli.data.decoding import Box, Pixels, decode, orientation, plain_jpeg_size
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_UPRIGHT = 1
+
+
+class UnreadableImageError(ValueError):
+    """A damaged file, with the decoder's words."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image that transforms take their part of. Decoded as a whole or in part, its pixels are the same.
+
+    Attributes:
+        height, width: in pixels, upright where that was asked for.
+        content: its pixels, (height, width, 3); or a JPEG's bytes.
+    """
+
+    height: int
+    width: int
+    content: "Pixels | bytes"
+
+    @classmethod
+    def open(cls, encoded: "bytes | Image", *, exif: bool = False) -> "Picture":
+        """Look at an encoded image, and decode it if it will be needed as a whole anyway.
+
+        For the arguments and errors see `decode`.
+        """
+        if isinstance(encoded, bytes) and turbojpeg.available():
+            size = plain_jpeg_size(encoded)
+            if size is not None and not (exif and orientation(encoded) != _UPRIGHT):
+                return cls(*size, encoded)
+        return cls.of(decode(encoded, exif=exif))
+
+    @classmethod
+    def of(cls, pixels: Pixels) -> "Picture":
+        """Pixels as a picture."""
+        height, width = pixels.shape[:2]
+        return cls(height, width, pixels)
+
+    def pixels(self) -> Pixels:
+        """All of it, (height, width, 3).
+
+        Raises:
+            UnreadableImageError: it cannot be decoded.
+        """
+        if not isinstance(self.content, bytes):
+            return self.content
+        try:
+            return decode(self.content)
+        except Exception as error:  # decoders raise many types on damaged files
+            raise UnreadableImageError(reason_of(error)) from error
+
+    def up_to(self, box: Box) -> Pixels:
+        """Pixels of which those within the box are right: (H, W, 3), H and W at least its bottom and right.
+
+        Raises:
+            UnreadableImageError: it cannot be decoded.
+        """
+        if isinstance(self.content, bytes) and (box.height, box.width) != (self.height, self.width):
+            part = turbojpeg.decode_part(self.content, box)
+            if part is not None:
+                return part
+        return self.pixels()
+
+
+def reason_of(error: Exception) -> str:
+    """What a decoder said, in one line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
