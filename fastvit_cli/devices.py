@@ -15,7 +15,8 @@ def share_the_cores() -> None:
 
     GNU's OpenMP spins for milliseconds by default, which starves the very thread it waits for when the cores are
     shared. Training t8 at 64 px on two cores, images/s alone and beside one busy process: default 70 and 18 (at worst
-    7), 2000 spins 71 and 27, no spinning 44 and 45.
+    7), 2000 spins 71 and 27, no spinning 44 and 45. Not for timing single images: between the many short operations
+    threads fall asleep, and where the cores belong to a virtual machine, p90 of t8 was 120 ms in place of 57.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 

@@ -1,7 +1,8 @@
 """The timer: warm-up until it is warm, every step waited for, nothing but the step between two clock reads.
 
 Several subjects are timed in rounds. Each has its turn in every round, in a new order, so that a slow minute of the
-machine hits all of them and their ratios survive it.
+machine hits all of them and their ratios survive it. Between two turns the threads of the first are left to fall
+asleep: PyTorch's first step beside those of ONNX Runtime, still spinning, took twice as long.
 """
 
 import contextlib
@@ -21,6 +22,10 @@ _WINDOW_STEPS = 5
 _WINDOW_NS = 100_000_000
 _STILL_FALLING = 0.98  # warm once a window's median is no longer below this share of the one before
 _WARMUP_SHARE = 1 / 3  # of max_seconds, at most
+# ONNX Runtime's threads spin for 40 to 60 ms after a run, OpenMP's for 10; whoever runs meanwhile has fewer cores.
+_LOOK_S = 0.005
+_IDLE_SHARE = 0.2  # of one core
+_MOST_LOOKS = 50
 # The first step of a turn finds the caches full of another network. A longer step fills them in no time.
 _REFILLED_NS = 50_000_000
 
@@ -107,6 +112,19 @@ def warm_up(timed: Timed, limits: Limits, clock: Clock = time.perf_counter_ns) -
             previous = median
 
 
+def wait_for_threads(cpu_clock: Clock = time.process_time_ns, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Return once all threads of this process are idle, or after a quarter of a second.
+
+    Args:
+        cpu_clock: nanoseconds that all threads together have used.
+    """
+    for _ in range(_MOST_LOOKS):
+        before = cpu_clock()
+        sleep(_LOOK_S)
+        if cpu_clock() - before < _IDLE_SHARE * _LOOK_S * 1e9:
+            return
+
+
 def interleave(
     subjects: Mapping[Key, tuple[Timed, WarmUp]],
     limits: Limits,
@@ -115,16 +133,19 @@ def interleave(
     seed: int = 0,
     on_round: Callable[[int, Mapping[Key, Samples]], None] | None = None,
     clock: Clock = time.perf_counter_ns,
+    settle: Callable[[], None] = wait_for_threads,
 ) -> dict[Key, Samples | Exception]:
     """Time warm subjects round by round, each round in a new order drawn from `seed`.
 
-    A sample of a part is `clock(); part(); synchronize(); clock()`. Python's garbage collector is off meanwhile. A
-    subject that fails has its exception instead of samples, and the others go on.
+    A sample of a part is `clock(); part(); synchronize(); clock()`. Python's garbage collector is off meanwhile, and
+    the threads of the subject before are. A subject that fails has its exception instead of samples, and the others
+    go on.
 
     Args:
         groups: subjects to be compared with each other; one of a group has its turn right after another, since the
             less time lies between two turns, the more of what disturbs them is the same. None for one group of all.
         on_round: called after each round with its number, from 1, and all samples so far; not while anything runs.
+        settle: called before each turn where there are several subjects.
     """
     courses = {key: _Course(timed, warmth, len(subjects) > 1) for key, (timed, warmth) in subjects.items()}
     order, shuffle = list(courses), random.Random(seed)
@@ -132,6 +153,8 @@ def interleave(
         for number in range(1, limits.rounds + 1):
             shuffle.shuffle(order)
             for key in order if groups is None else _side_by_side(order, groups):
+                if len(courses) > 1:
+                    settle()
                 courses[key].take_turn(limits, clock)
             if on_round is not None:
                 on_round(number, {key: course.samples() for key, course in courses.items() if course.error is None})

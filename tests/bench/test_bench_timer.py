@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp, interleave, warm_up
+from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp, interleave, wait_for_threads, warm_up
 
 MS = 1_000_000
 US = 1_000
@@ -152,6 +152,41 @@ def test_the_first_step_of_a_turn_finds_cold_caches_and_is_not_counted() -> None
     assert shared(MS) == {MS}
     # A long step fills them within itself; one more would double the time of a subject of few steps.
     assert 9 * MS in shared(60 * MS)
+
+
+def test_threads_of_the_subject_before_are_waited_for() -> None:
+    """One that keeps a core busy for 50 ms after its steps; whoever runs meanwhile takes twice as long."""
+    clock = Clock()
+    busy_until = 0
+
+    def spinning() -> None:
+        nonlocal busy_until
+        clock.now += 60 * MS
+        busy_until = clock.now + 50 * MS
+
+    def disturbed() -> None:
+        clock.now += 120 * MS if clock.now < busy_until else 60 * MS
+
+    def samples(settle: Callable[[], None]) -> set[int]:
+        pair = {"a": (Timed((spinning,), lambda: None), warmth()), "b": (Timed((disturbed,), lambda: None), warmth())}
+        outcome = interleave(pair, limits(20), clock=clock, settle=settle)["b"]
+        assert isinstance(outcome, Samples)
+        return {duration for durations in outcome.parts[0] for duration in durations}
+
+    def sleep(seconds: float) -> None:
+        clock.now += int(seconds * 1e9)
+
+    def cpu_clock() -> int:  # one core is used as long as the threads spin
+        return min(clock.now, busy_until)
+
+    assert samples(lambda: wait_for_threads(cpu_clock, sleep)) == {60 * MS}
+    assert samples(lambda: None) == {60 * MS, 120 * MS}
+
+
+def test_threads_that_never_sleep_are_waited_for_a_while() -> None:
+    clock = Clock()
+    wait_for_threads(lambda: clock.now, lambda seconds: clock.work(steady(int(seconds * 1e9))))
+    assert clock.now == 250 * MS
 
 
 def test_drift_of_the_machine_hits_all_subjects_alike() -> None:

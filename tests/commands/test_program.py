@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fastvit_cli.app import main
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.commands.bare_options import insert_bare_values
@@ -128,3 +129,13 @@ def test_ctrl_c_ends_cleanly_with_the_weights_written(tmp_path: Path, tiny_data:
     from fastvit_cli import load_model
 
     assert load_model(tmp_path / "run" / "last.safetensors").num_classes == 3
+
+
+@pytest.mark.parametrize(("command", "shares"), [("validate", True), ("bench", False)])
+def test_bench_alone_leaves_openmp_as_every_other_program_finds_it(
+    command: str, shares: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # restored in the end
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert main([command, "--no-such-option"]) == 2
+    assert ("GOMP_SPINCOUNT" in os.environ) is shares
