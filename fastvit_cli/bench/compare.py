@@ -11,9 +11,20 @@ from fastvit_cli.bench.statistics import Ratio, unpaired_ratio
 from fastvit_cli.errors import FastViTError
 
 _SCHEMA = 1
-_MACHINE_FIELDS = ("cpu", "logical_cores", "usable_cores", "os", "python", "torch", "torch_threads")
-# What makes two rows the same one; `BenchRow.label` is made of the same.
-_KEY = ("name", "engine", "fuse", "dtype", "batch_size", "img_size", "part", "channels_last", "compute_units")
+_MACHINE_FIELDS = ("cpu", "logical_cores", "usable_cores", "devices", "os", "python", "torch", "torch_threads")
+# What makes two rows the same one; `BenchRow.label` is made of these but for the device, of which a run has one.
+_KEY = (
+    "name",
+    "engine",
+    "fuse",
+    "dtype",
+    "batch_size",
+    "img_size",
+    "part",
+    "channels_last",
+    "compute_units",
+    "device",
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,9 @@ def _verdict(ratio: Ratio) -> str:
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     found = [
-        f"{name}: {old.get(name)} then, {new[name]} now" for name in _MACHINE_FIELDS if old.get(name) != new[name]
+        f"{name}: {_words(old.get(name))} then, {_words(new[name])} now"
+        for name in _MACHINE_FIELDS
+        if _words(old.get(name)) != _words(new[name])
     ]
     before, now = old.get("libraries") or {}, new["libraries"]
     found += [
@@ -110,3 +123,8 @@ def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         if before.get(name) != now.get(name)
     ]
     return found
+
+
+def _words(value: Any) -> str:
+    """A field of the machine; a list in JSON is a tuple here."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from fastvit_cli.checkpoints.hub import HUB_PREFIX, HubModel, load_hub, published_model
 from fastvit_cli.checkpoints.layouts import Layout
 from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
@@ -27,6 +29,7 @@ class ModelSource:
         reason: for the user to read.
         prefer_ema: take the EMA weights where the file holds both.
         wanted_variant: what the file must turn out to be; None for any.
+        seed: of random weights.
     """
 
     reason: str
@@ -35,6 +38,7 @@ class ModelSource:
     random_variant: str | None = None
     prefer_ema: bool = True
     wanted_variant: str | None = None
+    seed: int = 0
 
     @property
     def name(self) -> str:
@@ -69,7 +73,7 @@ def _select(config: ModelConfig, random_allowed: bool, default_variant: str | No
         if config.pretrained is not None:
             return ModelSource("--pretrained", hub=published_model(variant, config.pretrained))
         if random_allowed:
-            return ModelSource("random weights", random_variant=variant)
+            return ModelSource("random weights", random_variant=variant, seed=config.seed)
         raise FastViTError(f"--variant {config.variant} alone has no trained weights.", _THREE_WAYS)
     if config.pretrained is not None:
         raise FastViTError("--pretrained needs --variant.", "Add --variant with one of the family, such as t8.")
@@ -77,7 +81,7 @@ def _select(config: ModelConfig, random_allowed: bool, default_variant: str | No
     if run is not None:
         return ModelSource(f"the newest run, {run}", path=checkpoint_of_run(run))
     if default_variant is not None:
-        return ModelSource("random weights", random_variant=default_variant)
+        return ModelSource("random weights", random_variant=default_variant, seed=config.seed)
     raise FastViTError(f"No model is named, and there is no run under '{RUNS}/'.", _THREE_WAYS)
 
 
@@ -132,7 +136,7 @@ def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedMo
     if source.hub is not None:
         return load_hub(source.hub)
     assert source.random_variant is not None
-    return random_model(source.random_variant, num_classes)
+    return random_model(source.random_variant, num_classes, source.seed)
 
 
 def check_variant(source: ModelSource, info: ModelInfo) -> None:
@@ -146,9 +150,11 @@ def check_variant(source: ModelSource, info: ModelInfo) -> None:
         )
 
 
-def random_model(variant: str, num_classes: int | None) -> LoadedModel:
+def random_model(variant: str, num_classes: int | None, seed: int = 0) -> LoadedModel:
     """A network with random weights, with the published preprocessing of its variant."""
     row = get_variant(variant)
-    network = create_model(variant, num_classes=num_classes).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = create_model(variant, num_classes=num_classes).eval()
     info = ModelInfo(row.name, "unfused", network.num_classes, default_preprocessing(row))
     return LoadedModel(network, info, Layout("native", "unfused", row, network.num_classes), path=None)

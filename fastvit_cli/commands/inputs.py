@@ -36,13 +36,15 @@ def announced_source(config: ModelConfig, session: Session, *, random_allowed: b
 
 
 def announced_model(config: ModelConfig, session: Session, *, random_allowed: bool) -> "LoadedModel":
-    """The network of `announced_source`.
+    """The network of `announced_source`, on the CPU, where files are made and proved whatever the device.
 
     Raises:
-        FastViTError: nothing that can be meant, or whatever is wrong with the file.
+        FastViTError: no such device, nothing that can be meant, or whatever is wrong with the file.
     """
     from fastvit_cli.checkpoints.select import load_source
+    from fastvit_cli.devices import resolve_device
 
+    resolve_device(config.device)
     source = announced_source(config, session, random_allowed=random_allowed)
     with session.bar("Loading"):
         return load_source(source)

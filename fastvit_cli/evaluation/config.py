@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fastvit_cli.data.config import DataConfig
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import (
     PANEL_DATA,
     PANEL_OUTPUT,
@@ -59,6 +60,14 @@ class ValidateConfig(EngineConfig, DataConfig):
     )
     output: str | None = output_option("File for the table of several models: .csv, .json or .md.")
     nproc_per_node: int | None = processes_option()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.real_labels is not None and self.valid_labels is not None:
+            raise FastViTError(
+                "ReaL labels are of all classes, and --valid-labels leaves some out.",
+                "Pass --real-labels or --valid-labels, one at a time.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

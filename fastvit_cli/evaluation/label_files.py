@@ -58,13 +58,13 @@ class RealLabels:
         Raises:
             FastViTError: a name without the number of a validation image.
         """
-        best = logits.topk(min(5, logits.shape[1]), dim=1).indices.tolist()
-        for name, classes in zip(names, best, strict=True):
+        first, best = logits.argmax(1).tolist(), logits.topk(min(5, logits.shape[1]), dim=1).indices.tolist()
+        for name, top1, top5 in zip(names, first, best, strict=True):
             labels = self._labels[self._position(name)]
             if labels:
                 self._images += 1
-                self._top1 += classes[0] in labels
-                self._top5 += not labels.isdisjoint(classes)
+                self._top1 += top1 in labels
+                self._top5 += not labels.isdisjoint((top1, *top5))
 
     def _position(self, name: str) -> int:
         found = _VALIDATION_NUMBER.search(name)

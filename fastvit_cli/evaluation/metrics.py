@@ -42,9 +42,9 @@ class ScoreCounter:
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count one batch: logits (B, classes), labels (B,)."""
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        hits = best == labels.unsqueeze(1)
-        self._top1 += int(hits[:, 0].sum())
-        self._top5 += int(hits.sum())
+        first = logits.argmax(1) == labels  # of equal logits topk may name any, argmax names the same everywhere
+        self._top1 += int(first.sum())
+        self._top5 += int((first | (best == labels.unsqueeze(1)).any(1)).sum())
         units = F.cross_entropy(logits.double(), labels, reduction="none") / _LOSS_UNIT
         finite = units < 2.0**62
         self._loss += sum(units[finite].round().long().tolist())

@@ -26,7 +26,9 @@ def prepare_folder(folder: Path) -> Path:
     try:
         folder = folder.expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-        strangers = {path.name for path in folder.iterdir()} - {PAGE, RESULTS, PREDICTIONS, CONFUSION, RELIABILITY}
+        # Hidden files are the system's, such as the one that macOS leaves in every folder that was looked at.
+        seen = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        strangers = seen - {PAGE, RESULTS, PREDICTIONS, CONFUSION, RELIABILITY}
     except OSError as error:
         raise FastViTError(
             f"Cannot write a report to '{folder}' ({error.strerror or error}).", "Pass --report with a new folder."

@@ -10,26 +10,35 @@ from rich.text import Text
 
 def facts(rows: Iterable[tuple[str, str | Text]], title: str | None = None) -> Table:
     """Names and values in two columns, without lines."""
-    table = Table(box=None, show_header=False, title=title, title_justify="left", title_style="bold", padding=(0, 1))
+    table = Table(box=None, show_header=False, title=_title(title), title_justify="left", padding=(0, 1))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows:
-        table.add_row(name, value)
+        table.add_row(name, _plain(value))
     return table
 
 
 def data_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1, title: str | None = None
+    columns: Sequence[str], rows: Iterable[Sequence[str | Text]], left: int = 1, title: str | None = None
 ) -> Table:
     """A table with a ruled header; the first `left` columns hold text, the others numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, title=_title(title), title_justify="left", pad_edge=False)
     for position, name in enumerate(columns):
         table.add_column(
             name, justify="left" if position < left else "right", overflow="fold", no_wrap=position >= left
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(_plain, row))
     return table
+
+
+def _plain(cell: str | Text) -> Text:
+    """As it is: names of files and classes may hold brackets, which rich takes for styles."""
+    return cell if isinstance(cell, Text) else Text(cell)
+
+
+def _title(title: str | None) -> Text | None:
+    return None if title is None else Text(title, style="bold")
 
 
 def verdict(passed: bool) -> Text:

@@ -42,6 +42,7 @@ def test_rows_are_found_again_and_judged(tmp_path: Path) -> None:
         timed("failed then"),
         timed("fresh"),
         timed("same", batch_size=8),  # not the same row
+        timed("same", 30.0, device="mps"),  # nor this
     )
     comparison = compare_runs(old, now, tolerance=5.0)
     verdicts = [(one.verdict, one.beyond_tolerance) for one in comparison.rows]
@@ -52,6 +53,7 @@ def test_rows_are_found_again_and_judged(tmp_path: Path) -> None:
         ("slower", False),  # significant, and within what is allowed
         ("unmeasured", False),
         ("unmeasured", False),
+        ("new", False),
         ("new", False),
         ("new", False),
     ]
@@ -71,10 +73,14 @@ def test_noise_beyond_the_tolerance_is_no_slow_down(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_its_results_and_other_machines_are_told(tmp_path: Path) -> None:
-    written(tmp_path / "results.json", result(timed("a"), cpu="another CPU", libraries={"timm": "1.0"}))
+    written(
+        tmp_path / "results.json",
+        result(timed("a"), cpu="another CPU", devices=("cpu", "cuda:0 (H100)"), libraries={"timm": "1.0"}),
+    )
     comparison = compare_runs(read_run(tmp_path), result(timed("a"), torch_threads=2), tolerance=5.0)
     assert comparison.differences == (
         "cpu: another CPU then, a CPU now",
+        f"devices: cpu, cuda:0 (H100) then, {', '.join(MACHINE.devices)} now",
         "torch_threads: 4 then, 2 now",
         "timm: 1.0 then, None now",
     )

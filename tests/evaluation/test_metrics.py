@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fastvit_cli.evaluation.metrics import ScoreCounter
+from fastvit_cli.evaluation.class_metrics import ClassCounter
+from fastvit_cli.evaluation.metrics import ScoreCounter, accuracy
 
 
 def test_counts_equal_a_direct_computation() -> None:
@@ -18,6 +19,19 @@ def test_counts_equal_a_direct_computation() -> None:
     assert scores.top1 == pytest.approx(100 * float((ranks == 0).double().mean()))
     assert scores.top5 == pytest.approx(100 * float((ranks < 5).double().mean()))
     assert scores.loss == pytest.approx(float(F.cross_entropy(logits.double(), labels)), rel=1e-12)
+
+
+def test_of_equal_logits_every_count_takes_the_same() -> None:
+    """Formats of few bits give equal logits; the confusion matrix must still add up to the top-1 beside it."""
+    logits = torch.randint(0, 3, (400, 7), generator=torch.Generator().manual_seed(0)).half()
+    labels = torch.arange(400) % 7
+    counter, classes = ScoreCounter(), ClassCounter(7)
+    counter.add(logits, labels)
+    classes.add(logits, labels)
+    assert classes.confusion is not None
+    assert counter.scores.top1 == pytest.approx(100 * int(classes.confusion.trace()) / 400)
+    assert counter.scores.top1 == pytest.approx(accuracy(logits, labels))
+    assert counter.scores.top5 >= counter.scores.top1
 
 
 def test_top5_is_capped_by_the_classes() -> None:

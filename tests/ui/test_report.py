@@ -141,6 +141,8 @@ def test_many_classes_get_a_picture_and_no_mistakes_a_word(found: Validation) ->
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".DS_Store").touch()  # macOS leaves one where a folder was looked at
+    assert prepare_folder(tmp_path) == tmp_path
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(FastViTError, match=r"other things than a report: photo\.jpg"):
         prepare_folder(tmp_path)
