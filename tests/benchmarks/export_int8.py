@@ -1,6 +1,6 @@
 """What int8 costs and brings on a trained model: top-1 and speed, for several choices of what is in int8.
 
-    python tests/benchmarks/export_int8.py --ckpt best.safetensors --data FOLDER [--rounds 60]
+    python tests/benchmarks/export_int8.py --ckpt best.safetensors --data FOLDER
 
 Calibrated on images of train/, scored on all of val/. `rounded` computes in float32 between the roundings, as a CPU
 whose int8 sums cannot saturate does; `kernels` is ONNX Runtime on this CPU. The speed is that of one image on all
@@ -8,9 +8,7 @@ cores, interleaved. Prints the rows of the table in docs/exports.md.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import onnx
@@ -38,29 +36,11 @@ def top1(model: onnx.ModelProto, images: Tensor, labels: Tensor, optimize: bool)
     return 100 * float((found == labels).double().mean())
 
 
-def speed(one: onnx.ModelProto, other: onnx.ModelProto, image: Tensor, rounds: int) -> str:
-    """Median of the time of `one` over that of `other`, and quartiles."""
-    pair = [OnnxRuntime(model.SerializeToString(), CPU) for model in (one, other)]
-    given = pair[0].as_input(image)
-    ratios = []
-    for turn in range(rounds + 5):
-        times = []
-        for runtime in pair:
-            started = time.perf_counter_ns()
-            runtime.run(given)
-            times.append(time.perf_counter_ns() - started)
-        if turn >= 5:
-            ratios.append(times[0] / times[1])
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return f"{middle:.2f} ({low:.2f} – {high:.2f})"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ckpt", type=Path, required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--calibration", type=int, default=512, help="images")
-    parser.add_argument("--rounds", type=int, default=60)
     options = parser.parse_args()
     console = Console(highlight=False)
     loaded = load_checkpoint(options.ckpt)
@@ -92,7 +72,9 @@ def main() -> None:
         }
     for name, model in choices.items():
         scores = [top1(model, val.pixels, val.labels, optimize) for optimize in (False, True)]
-        cells = [name, *(f"{score:.1f} %" for score in scores), speed(exact, model, val.pixels[:1], options.rounds)]
+        ratio = onnx_int8.speed_ratio(exact, model, runtime.as_input(val.pixels[:1]))
+        cells = [name, *(f"{score:.1f} %" for score in scores)]
+        cells.append(f"{ratio.value:.2f} ({ratio.low:.2f} – {ratio.high:.2f})")
         console.print("|", " | ".join(cells), "|", soft_wrap=True)
 
 

@@ -1,20 +1,19 @@
 """Our ONNX file against timm's fused model in eager PyTorch and against timm's own ONNX export of the same weights.
 
-    python tests/benchmarks/export_onnx.py --variant t8 --rounds 40
+    python tests/benchmarks/export_onnx.py --variant t8 --iterations 200
 
-Every round runs each subject once, in a new order, so that a slow moment of the machine hits all of them; the ratios
-are of times within a round. Printed: median time, and the median ratio to both peers with a 95 % bootstrap interval.
+Timed in turns by the timer of `fastvit bench`, so that a slow moment of the machine hits all of them. Printed: median
+time, and how many times as fast as both peers, with 95 % intervals.
 """
 
 import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import onnxruntime
 import timm
 import torch
-from fusion import Forward, interleaved, ratio_interval
+from fusion import Forward, interleaved, times_faster
 from rich.console import Console
 from torch import Tensor
 
@@ -56,7 +55,7 @@ def subjects(variant: str, size: int, threads: int) -> dict[str, Forward]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--variant", default="t8")
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--iterations", type=int, default=200)
     parser.add_argument("--img-size", type=int, default=256)
     options = parser.parse_args()
     threads = torch.get_num_threads()
@@ -65,14 +64,11 @@ def main() -> None:
     with torch.inference_mode():
         outputs: dict[str, Tensor] = {name: forward(images) for name, forward in forwards.items()}
     largest = max((output - outputs[OURS]).abs().max().item() for output in outputs.values())
-    times = interleaved(forwards, images, options.rounds)
-    rows = []
-    for name, samples in times.items():
-        cells = [name, f"{np.median(samples):.2f}"]
-        for peer in (EAGER, PEER):
-            ratio, low, high = ratio_interval(samples, times[peer])
-            cells.append(f"{ratio:.3f} ({low:.3f} – {high:.3f})")
-        rows.append(cells)
+    times = interleaved(forwards, images, options.iterations)
+    rows = [
+        (name, f"{ours.median_ms:.2f}", *(times_faster(ours, times[peer]) for peer in (EAGER, PEER)))
+        for name, ours in times.items()
+    ]
     title = f"fastvit_{options.variant}, batch 1, {threads} threads; largest difference {largest:.1g}"
     columns = ("subject", "median ms", f"× {EAGER}", f"× {PEER}")
     Console().print(data_table(columns, rows, title=title))
