@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.data import turbojpeg
+from fastvit_cli.data.config import FAST
 from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
@@ -33,6 +35,7 @@ class DryRun:
         trained_parameters: those that are not frozen.
         rates: (epoch, learning rate) at ten points of the run.
         batch_seconds: reading the first batch, starting the workers included.
+        partial_decoding: only what a crop shows of a JPEG is decoded.
         teacher_problem: why the teacher cannot be asked, such as no network here; None when it can, or there is none.
     """
 
@@ -54,6 +57,7 @@ class DryRun:
     memory: Memory
     batch_shape: tuple[int, ...]
     batch_seconds: float
+    partial_decoding: bool
     teacher_problem: str | None
 
 
@@ -101,6 +105,7 @@ def dry_run(
         memory=estimated_memory(config, network),
         batch_shape=tuple(batch.images.shape),
         batch_seconds=seconds,
+        partial_decoding=config.transforms == FAST and turbojpeg.available(),
         teacher_problem=_teacher_problem(config, trainer) if config.distils else None,
     )
 

@@ -9,6 +9,8 @@ from rich.text import Text
 from fastvit_cli.training.dry_run import DryRun
 from fastvit_cli.ui.tables import data_table, facts, size
 
+_WHOLE_JPEGS = "decoded whole; with --transforms fast and libjpeg-turbo 3 installed, only what a crop shows"
+
 
 def dry_run_view(result: DryRun) -> RenderableType:
     """The network, the steps and the memory; the rates; the options by their source, what was typed last."""
@@ -26,6 +28,7 @@ def dry_run_view(result: DryRun) -> RenderableType:
             ("warm-up", f"the first {result.warmup_updates:,} updates"),
             ("memory", f"{needed}optimizer, {size(memory.activations)} for a batch"),
             ("first batch", f"{' x '.join(map(str, result.batch_shape))}, read in {result.batch_seconds:.1f} s"),
+            ("JPEGs", "only what a crop shows is decoded" if result.partial_decoding else _WHOLE_JPEGS),
             ("device", result.device),
             *_teacher(result),
         ],

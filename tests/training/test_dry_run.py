@@ -6,6 +6,7 @@ import pytest
 import torch
 from helpers.program import run
 
+from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.training.config import TrainConfig, option_sources, resolve_config
@@ -29,6 +30,13 @@ def test_steps_and_rates(tiny_data: Path) -> None:
     assert list(epochs) == sorted(epochs)
     assert max(rates) <= 0.5
     assert rates[-1] < 0.02
+
+
+def test_whether_jpegs_are_decoded_in_part(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for there in (True, False):
+        monkeypatch.setattr(turbojpeg, "available", lambda there=there: there)
+        assert _planned(tiny_data).partial_decoding is there
+        assert not _planned(tiny_data, transforms="pil").partial_decoding
 
 
 def test_memory_of_the_weights(tiny_data: Path) -> None:
