@@ -100,12 +100,10 @@ def _named_checkpoint(ckpt: str) -> ModelSource:
     return ModelSource("--ckpt", path=path)
 
 
-def newest_run() -> Path | None:
-    """The folder, at any depth below `runs/`, whose checkpoint was written last; None when there is none."""
-    checkpoints = [
-        path for folder in _folders_of_runs() for name in (BEST, LAST) if (path := folder / name).is_file()
-    ]
-    return max(checkpoints, key=lambda path: path.stat().st_mtime).parent if checkpoints else None
+def newest_run(files: tuple[str, ...] = (BEST, LAST)) -> Path | None:
+    """The folder, at any depth below `runs/`, where one of these files was written last; None when there is none."""
+    written = [path for folder in _folders_of_runs() for name in files if (path := folder / name).is_file()]
+    return max(written, key=lambda path: path.stat().st_mtime).parent if written else None
 
 
 def _folders_of_runs() -> Iterator[Path]:

@@ -39,6 +39,8 @@ def train(given: dict[str, Any], session: Session) -> int:
 
     Example: [cyan]fastvit train --variant sa24 --data photos --epochs 50[/]
     """
+    if "resume" in given:  # for all processes the same run, whatever else is written meanwhile
+        given = {**given, "resume": str(_run_to_resume(given["resume"])[0])}
     processes = _processes(given)
     if processes > 1 and not is_launched() and not (given.get("check_data") or given.get("dry_run")):
         words = command_line("train", {name: given[name] for name in given if name != "nproc_per_node"}, session)
@@ -177,9 +179,10 @@ def _run_to_resume(resume: str) -> tuple[Path, dict[str, Any]]:
         FastViTError: no such run.
     """
     from fastvit_cli.checkpoints.select import LATEST, RUNS, newest_run
-    from fastvit_cli.training.run_folder import CONFIG
+    from fastvit_cli.training.run_folder import CONFIG, STATE
 
-    path = newest_run() if resume == LATEST else Path(resume)
+    # By what a run writes when it begins, and not by its weights: one that was killed before its first save counts.
+    path = newest_run((CONFIG, STATE)) if resume == LATEST else Path(resume)
     if path is None or not (path / CONFIG).is_file():
         raise FastViTError(
             f"There is no run to resume at '{path or RUNS}'.", f"Pass --resume with a run folder that has a {CONFIG}."

@@ -1,0 +1,56 @@
+"""What `train` means by its options, before anything is trained: the run to resume, the weights, the device."""
+
+import os
+from pathlib import Path
+
+import pytest
+from helpers.loaded import saved_model
+
+from fastvit_cli.checkpoints.select import BEST, LAST
+from fastvit_cli.commands.train import _plan, _resumed_plan
+from fastvit_cli.training.config import config_to_yaml
+from fastvit_cli.training.run_folder import CONFIG, STATE
+from fastvit_cli.ui.session import Session
+
+QUIET = Session("train", quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FASTVIT_DATA", raising=False)
+    Path("photos").symlink_to(tiny_data)
+
+
+def _run_folder(name: str, at: int, *written: str, **options: object) -> Path:
+    """A run folder of which these files were written at that time, beside its config.yaml."""
+    folder = Path("runs") / name
+    folder.mkdir(parents=True)
+    config = _plan({"data": "photos", **options}, QUIET).config
+    (folder / CONFIG).write_text(config_to_yaml(config))
+    for file in (CONFIG, *written):
+        if file != CONFIG:
+            (folder / file).touch()
+        os.utime(folder / file, (at, at))
+    return folder
+
+
+def test_the_latest_run_may_have_saved_nothing_yet() -> None:
+    _run_folder("train/finished", 10, BEST, LAST, STATE)
+    killed = _run_folder("flowers", 20)
+    _run_folder("train/oldest", 5, BEST, LAST, STATE)
+    plan = _resumed_plan({"resume": "latest"}, QUIET)
+    assert plan.folder is not None
+    assert (plan.folder.path, plan.folder.has_state) == (killed, False)
+
+
+def test_the_latest_run_is_the_one_that_saved_last() -> None:
+    long = _run_folder("long", 10)
+    _run_folder("short", 20)
+    saved_model(long / LAST)
+    (long / STATE).touch()
+    Path("runs/fused").mkdir()
+    saved_model(Path("runs/fused") / LAST)  # weights alone are no run
+    plan = _resumed_plan({"resume": "latest"}, QUIET)
+    assert plan.folder is not None
+    assert plan.folder.path == long
