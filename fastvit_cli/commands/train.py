@@ -139,6 +139,8 @@ def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     loaded = _weights_to_start_from(wanted, session)
     if loaded is not None:
         wanted.setdefault("variant", loaded.info.variant)
+        if loaded.path is not None:  # `latest` and a run folder would be other weights some day
+            wanted["ckpt"] = str(loaded.path.resolve())
     data = announced_data(wanted.get("data"), loaded.info.data if loaded else None, session)
     recipe = recipe_for(data.name)
     config = resolve_config({**wanted, "data": data.name}, recipe.name)

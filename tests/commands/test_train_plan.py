@@ -54,3 +54,21 @@ def test_the_latest_run_is_the_one_that_saved_last() -> None:
     plan = _resumed_plan({"resume": "latest"}, QUIET)
     assert plan.folder is not None
     assert plan.folder.path == long
+
+
+@pytest.mark.parametrize("typed", ["latest", "runs/first", "runs/first/best.safetensors"])
+def test_the_weights_to_start_from_stay_those_that_were_meant(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's config.yaml is run again, or resumed from its beginning, later and from another working directory."""
+    first = _run_folder("first", 10)
+    saved_model(first / BEST)
+    weights = (first / BEST).resolve()
+    second = _run_folder("second", 20, ckpt=typed).resolve()
+    saved_model(_run_folder("third", 30) / BEST)
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    again = _plan({"config": str(second / CONFIG)}, QUIET)
+    resumed = _resumed_plan({"resume": str(second)}, QUIET)
+    for plan in (again, resumed):
+        assert plan.config.ckpt == str(weights)
+        assert plan.loaded is not None
+        assert plan.loaded.path == weights
