@@ -10,6 +10,7 @@ from fastvit_cli.commands.inputs import announced_data, check_data
 from fastvit_cli.commands.signature import command_line
 from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
+from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import AUTO, ModelConfig, flag_of
 from fastvit_cli.training.config import TrainConfig, option_sources, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
@@ -29,6 +30,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
     )
 )
 _CHANGES_TAKEN_UP = _MAY_CHANGE_ON_RESUME - {"resume"}
+_PATHS = frozenset(("ckpt", "class_map", "output", "teacher"))
 
 
 def train(given: dict[str, Any], session: Session) -> int:
@@ -200,7 +202,7 @@ def _resumed_plan(given: dict[str, Any], session: Session, processes: int = 1) -
     wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
     if wanted.get("batch_size") == AUTO:
         del wanted["batch_size"]  # it was found when the run began
-    _refuse_changes(stored, wanted)
+    _refuse_changes({**stored, "output": str(path)}, wanted)
     config = resolve_config({**stored, **{name: wanted[name] for name in wanted if name in _CHANGES_TAKEN_UP}}, None)
     assert config.world_size == processes
     folder = RunFolder(path, writes=find_world().is_main)
@@ -222,7 +224,7 @@ def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:
     changed = {
         name: value
         for name, value in wanted.items()
-        if name not in _MAY_CHANGE_ON_RESUME | {"config"} and stored.get(name) != value
+        if name not in _MAY_CHANGE_ON_RESUME | {"config"} and not _is_same(name, stored.get(name), value)
     }
     if changed:
         differences = ", ".join(f"{flag_of(name)} {stored.get(name)} -> {value}" for name, value in changed.items())
@@ -230,3 +232,29 @@ def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:
             f"A resumed run keeps its own options; these differ: {differences}.",
             "Leave them out, or start a new run from its weights with --ckpt.",
         )
+
+
+def _is_same(name: str, stored: Any, wanted: Any) -> bool:
+    """Whether an option means what the run has, however its name or path is written."""
+    from fastvit_cli.checkpoints.select import LATEST
+
+    if stored is None or wanted is None:
+        return stored is wanted
+    if name == "ckpt" and wanted == LATEST:
+        return True  # which one that was, only the run knows
+    return bool(_meaning(name, stored) == _meaning(name, wanted))
+
+
+def _meaning(name: str, value: Any) -> Any:
+    """The value in one way of writing it, from the working directory."""
+    from fastvit_cli.checkpoints.select import checkpoint_of_run
+    from fastvit_cli.data.sources import absolute_name
+
+    if name == "variant":
+        return get_variant(value).name
+    if name == "data":
+        return absolute_name(value)
+    if name not in _PATHS:
+        return value
+    path = Path(value).expanduser()  # hf-hub:… and timm's names become paths too, equal ones equal paths
+    return (checkpoint_of_run(path) if name == "ckpt" and path.is_dir() else path).resolve()

@@ -8,6 +8,7 @@ from helpers.loaded import saved_model
 
 from fastvit_cli.checkpoints.select import BEST, LAST
 from fastvit_cli.commands.train import _plan, _resumed_plan
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.config import config_to_yaml
 from fastvit_cli.training.run_folder import CONFIG, STATE
 from fastvit_cli.ui.session import Session
@@ -72,3 +73,44 @@ def test_the_weights_to_start_from_stay_those_that_were_meant(typed: str, monkey
         assert plan.config.ckpt == str(weights)
         assert plan.loaded is not None
         assert plan.loaded.path == weights
+
+
+def test_a_resumed_run_takes_its_own_options_as_they_were_typed(tmp_path: Path) -> None:
+    """However a place or a variant is written, it is the same one."""
+    saved_model(_run_folder("first", 10) / BEST)
+    Path("map.txt").write_text("circle\ncross\nstar\n")
+    typed = {"variant": "FastViT_t8", "data": "photos", "ckpt": "runs/first", "class_map": "map.txt"}
+    typed |= {"teacher": "runs/first/best.safetensors", "recipe": "finetune"}
+    path = _run_folder("mine", 20, **typed)
+    for again in (
+        {"output": "runs/mine"},
+        {
+            "output": str(path.resolve()),
+            "variant": "t8",
+            "data": f"{tmp_path}/photos/",
+            "teacher": "runs/first/../first/best.safetensors",
+        },
+        {"ckpt": "latest"},
+        {"ckpt": "runs/first/best.safetensors"},
+    ):
+        plan = _resumed_plan({**typed, "resume": "runs/mine", **again}, QUIET)
+        assert plan.config.ckpt == str((Path("runs/first") / BEST).resolve())
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"data": "elsewhere"}, "/data -> elsewhere"),
+        ({"data": "demo"}, "--data"),
+        ({"variant": "sa12"}, "--variant t8 -> sa12"),
+        ({"output": "runs/first"}, "--output runs/mine -> runs/first"),
+        ({"ckpt": "latest"}, "--ckpt None -> latest"),
+        ({"ckpt": "runs/first"}, "--ckpt None -> runs/first"),
+        ({"teacher": "regnety_040.ra3_in1k"}, "--teacher regnety_160.deit_in1k -> regnety_040.ra3_in1k"),
+    ],
+)
+def test_other_options_are_refused_as_they_were_typed(other: dict[str, str], said: str) -> None:
+    _run_folder("mine", 10, variant="t8", teacher="regnety_160.deit_in1k")
+    with pytest.raises(FastViTError) as caught:
+        _resumed_plan({"resume": "runs/mine", "teacher": "regnety_160.deit_in1k", **other}, QUIET)
+    assert said in caught.value.message
