@@ -48,7 +48,7 @@ def train(given: dict[str, Any], session: Session) -> int:
         words = command_line("train", {name: given[name] for name in given if name != "nproc_per_node"}, session)
         return launch(words, processes)
     world = find_world()
-    with joined(world, given.get("device", "auto")):
+    with joined(world, _device(given)):
         return _train(given, session if world.is_main else session.silent(), world, processes)
 
 
@@ -98,8 +98,7 @@ def _processes(given: dict[str, Any]) -> int:
             )
         typed = find_world().size
     if "resume" not in given:
-        in_file = read_config_file(Path(given["config"])) if "config" in given else {}
-        return typed or in_file.get("nproc_per_node") or 1
+        return typed or _in_file(given).get("nproc_per_node") or 1
     _, stored = _run_to_resume(given["resume"])
     before = int(stored.get("world_size", 1))
     if typed is not None and typed != before:
@@ -108,6 +107,18 @@ def _processes(given: dict[str, Any]) -> int:
             f"Resume it with {before}, or start a new run from its weights with --ckpt.",
         )
     return before
+
+
+def _device(given: dict[str, Any]) -> str:
+    """What --device is: typed, else in the --config file, else of the run to resume."""
+    stored = _run_to_resume(given["resume"])[1] if "resume" in given else {}
+    device: str = {**stored, **_in_file(given), **given}.get("device", TrainConfig.device)
+    return device
+
+
+def _in_file(given: dict[str, Any]) -> dict[str, Any]:
+    """The options in the --config file; none without one."""
+    return read_config_file(Path(given["config"])) if "config" in given else {}
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class _Plan:
 def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE
 
-    in_file = read_config_file(Path(given["config"])) if "config" in given else {}
+    in_file = _in_file(given)
     wanted = {**in_file, **given, "world_size": processes}
     weights = bool(wanted.get("ckpt") or wanted.get("pretrained"))
 
@@ -199,7 +210,7 @@ def _resumed_plan(given: dict[str, Any], session: Session, processes: int = 1) -
     from fastvit_cli.training.run_folder import RunFolder
 
     path, stored = _run_to_resume(given["resume"])
-    wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
+    wanted = {**_in_file(given), **given}
     if wanted.get("batch_size") == AUTO:
         del wanted["batch_size"]  # it was found when the run began
     _refuse_changes({**stored, "output": str(path)}, wanted)

@@ -1,13 +1,17 @@
 """What `train` means by its options, before anything is trained: the run to resume, the weights, the device."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from helpers.loaded import saved_model
 
 from fastvit_cli.checkpoints.select import BEST, LAST
+from fastvit_cli.commands import train as command
 from fastvit_cli.commands.train import _plan, _resumed_plan
+from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.config import config_to_yaml
 from fastvit_cli.training.run_folder import CONFIG, STATE
@@ -114,3 +118,34 @@ def test_other_options_are_refused_as_they_were_typed(other: dict[str, str], sai
     with pytest.raises(FastViTError) as caught:
         _resumed_plan({"resume": "runs/mine", "teacher": "regnety_160.deit_in1k", **other}, QUIET)
     assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "device"),
+    [
+        ({}, "auto"),
+        ({"config": "options.yaml"}, "cpu"),
+        ({"config": "options.yaml", "device": "cuda"}, "cuda"),
+        ({"resume": "latest"}, "cpu"),
+        ({"resume": "runs/mine", "config": "other.yaml"}, "cuda"),
+        ({"resume": "runs/mine", "device": "mps"}, "mps"),
+    ],
+)
+def test_processes_join_on_the_device_of_file_and_run(
+    given: dict[str, str], device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a run on CPUs would be refused for too few GPUs."""
+    _run_folder("mine", 10, device="cpu")
+    Path("options.yaml").write_text("device: cpu\n")
+    Path("other.yaml").write_text("device: cuda\n")
+    devices = []
+
+    @contextmanager
+    def joined(_: World, device: str) -> Iterator[None]:
+        devices.append(device)
+        yield
+
+    monkeypatch.setattr(command, "joined", joined)
+    monkeypatch.setattr(command, "_train", lambda *_: 0)
+    assert command.train(given, QUIET) == 0
+    assert devices == [device]
