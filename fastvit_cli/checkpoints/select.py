@@ -1,5 +1,7 @@
 """Which model is meant: a file, else published or random weights of a variant, else the newest run."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -102,10 +104,22 @@ def _named_checkpoint(ckpt: str) -> ModelSource:
     return ModelSource("--ckpt", path=path)
 
 
-def newest_run() -> Path | None:
-    """The run folder under `runs/` whose checkpoint was written last; None when there is none."""
-    checkpoints = [path for name in (BEST, LAST) for path in RUNS.glob(f"*/*/{name}")]
-    return max(checkpoints, key=lambda path: path.stat().st_mtime).parent if checkpoints else None
+def newest_run(files: tuple[str, ...] = (BEST, LAST)) -> Path | None:
+    """The folder, at any depth below `runs/`, where one of these files was written last; None when there is none."""
+    written = [path for folder in _folders_of_runs() for name in files if (path := folder / name).is_file()]
+    return max(written, key=lambda path: path.stat().st_mtime).parent if written else None
+
+
+def _folders_of_runs() -> Iterator[Path]:
+    """`runs/` and all folders below it, through links to other disks too, each once."""
+    seen = set()
+    for folder, inside, _ in os.walk(RUNS, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inside.clear()  # a link to where the walk has been: it might never end
+            continue
+        seen.add(real)
+        yield Path(folder)
 
 
 def checkpoint_of_run(folder: Path) -> Path:

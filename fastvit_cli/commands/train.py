@@ -10,6 +10,7 @@ from fastvit_cli.commands.inputs import announced_data, check_data
 from fastvit_cli.commands.signature import command_line
 from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
+from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import AUTO, ModelConfig, flag_of
 from fastvit_cli.training.config import TrainConfig, option_sources, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
@@ -29,6 +30,7 @@ _MAY_CHANGE_ON_RESUME = frozenset(
     )
 )
 _CHANGES_TAKEN_UP = _MAY_CHANGE_ON_RESUME - {"resume"}
+_PATHS = frozenset(("ckpt", "class_map", "output", "teacher"))
 
 
 def train(given: dict[str, Any], session: Session) -> int:
@@ -39,12 +41,14 @@ def train(given: dict[str, Any], session: Session) -> int:
 
     Example: [cyan]fastvit train --variant sa24 --data photos --epochs 50[/]
     """
+    if "resume" in given:  # for all processes the same run, whatever else is written meanwhile
+        given = {**given, "resume": str(_run_to_resume(given["resume"])[0])}
     processes = _processes(given)
     if processes > 1 and not is_launched() and not (given.get("check_data") or given.get("dry_run")):
         words = command_line("train", {name: given[name] for name in given if name != "nproc_per_node"}, session)
         return launch(words, processes)
     world = find_world()
-    with joined(world, given.get("device", "auto")):
+    with joined(world, _device(given)):
         return _train(given, session if world.is_main else session.silent(), world, processes)
 
 
@@ -94,8 +98,7 @@ def _processes(given: dict[str, Any]) -> int:
             )
         typed = find_world().size
     if "resume" not in given:
-        in_file = read_config_file(Path(given["config"])) if "config" in given else {}
-        return typed or in_file.get("nproc_per_node") or 1
+        return typed or _in_file(given).get("nproc_per_node") or 1
     _, stored = _run_to_resume(given["resume"])
     before = int(stored.get("world_size", 1))
     if typed is not None and typed != before:
@@ -104,6 +107,18 @@ def _processes(given: dict[str, Any]) -> int:
             f"Resume it with {before}, or start a new run from its weights with --ckpt.",
         )
     return before
+
+
+def _device(given: dict[str, Any]) -> str:
+    """What --device is: typed, else in the --config file, else of the run to resume."""
+    stored = _run_to_resume(given["resume"])[1] if "resume" in given else {}
+    device: str = {**stored, **_in_file(given), **given}.get("device", TrainConfig.device)
+    return device
+
+
+def _in_file(given: dict[str, Any]) -> dict[str, Any]:
+    """The options in the --config file; none without one."""
+    return read_config_file(Path(given["config"])) if "config" in given else {}
 
 
 @dataclass(frozen=True)
@@ -120,7 +135,7 @@ class _Plan:
 def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE
 
-    in_file = read_config_file(Path(given["config"])) if "config" in given else {}
+    in_file = _in_file(given)
     wanted = {**in_file, **given, "world_size": processes}
     weights = bool(wanted.get("ckpt") or wanted.get("pretrained"))
 
@@ -137,6 +152,8 @@ def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     loaded = _weights_to_start_from(wanted, session)
     if loaded is not None:
         wanted.setdefault("variant", loaded.info.variant)
+        if loaded.path is not None:  # `latest` and a run folder would be other weights some day
+            wanted["ckpt"] = str(loaded.path.resolve())
     data = announced_data(wanted.get("data"), loaded.info.data if loaded else None, session)
     recipe = recipe_for(data.name)
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
@@ -177,9 +194,10 @@ def _run_to_resume(resume: str) -> tuple[Path, dict[str, Any]]:
         FastViTError: no such run.
     """
     from fastvit_cli.checkpoints.select import LATEST, RUNS, newest_run
-    from fastvit_cli.training.run_folder import CONFIG
+    from fastvit_cli.training.run_folder import CONFIG, STATE
 
-    path = newest_run() if resume == LATEST else Path(resume)
+    # By what a run writes when it begins, and not by its weights: one that was killed before its first save counts.
+    path = newest_run((CONFIG, STATE)) if resume == LATEST else Path(resume)
     if path is None or not (path / CONFIG).is_file():
         raise FastViTError(
             f"There is no run to resume at '{path or RUNS}'.", f"Pass --resume with a run folder that has a {CONFIG}."
@@ -192,10 +210,10 @@ def _resumed_plan(given: dict[str, Any], session: Session, processes: int = 1) -
     from fastvit_cli.training.run_folder import RunFolder
 
     path, stored = _run_to_resume(given["resume"])
-    wanted = {**(read_config_file(Path(given["config"])) if "config" in given else {}), **given}
+    wanted = {**_in_file(given), **given}
     if wanted.get("batch_size") == AUTO:
         del wanted["batch_size"]  # it was found when the run began
-    _refuse_changes(stored, wanted)
+    _refuse_changes({**stored, "output": str(path)}, wanted)
     config = resolve_config({**stored, **{name: wanted[name] for name in wanted if name in _CHANGES_TAKEN_UP}}, None)
     assert config.world_size == processes
     folder = RunFolder(path, writes=find_world().is_main)
@@ -217,7 +235,7 @@ def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:
     changed = {
         name: value
         for name, value in wanted.items()
-        if name not in _MAY_CHANGE_ON_RESUME | {"config"} and stored.get(name) != value
+        if name not in _MAY_CHANGE_ON_RESUME | {"config"} and not _is_same(name, stored.get(name), value)
     }
     if changed:
         differences = ", ".join(f"{flag_of(name)} {stored.get(name)} -> {value}" for name, value in changed.items())
@@ -225,3 +243,29 @@ def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:
             f"A resumed run keeps its own options; these differ: {differences}.",
             "Leave them out, or start a new run from its weights with --ckpt.",
         )
+
+
+def _is_same(name: str, stored: Any, wanted: Any) -> bool:
+    """Whether an option means what the run has, however its name or path is written."""
+    from fastvit_cli.checkpoints.select import LATEST
+
+    if stored is None or wanted is None:
+        return stored is wanted
+    if name == "ckpt" and wanted == LATEST:
+        return True  # which one that was, only the run knows
+    return bool(_meaning(name, stored) == _meaning(name, wanted))
+
+
+def _meaning(name: str, value: Any) -> Any:
+    """The value in one way of writing it, from the working directory."""
+    from fastvit_cli.checkpoints.select import checkpoint_of_run
+    from fastvit_cli.data.sources import absolute_name
+
+    if name == "variant":
+        return get_variant(value).name
+    if name == "data":
+        return absolute_name(value)
+    if name not in _PATHS:
+        return value
+    path = Path(value).expanduser()  # hf-hub:… and timm's names become paths too, equal ones equal paths
+    return (checkpoint_of_run(path) if name == "ckpt" and path.is_dir() else path).resolve()

@@ -58,11 +58,22 @@ def choose_data(
     if name == DEMO:
         return DataChoice(DEMO, ensure_demo_dataset(on_progress=on_demo_progress), reason)
     if is_spec(name):
-        return DataChoice(absolute_spec(name), None, reason)
+        return DataChoice(absolute_name(name), None, reason)
     root = Path(name).expanduser()
     if not root.is_dir():
         raise FastViTError(f"There is no data folder '{name}' ({reason}).", f"{_near(root)}{FOLDER_HINT}")
-    return DataChoice(str(root.resolve()), root.resolve(), reason)
+    return DataChoice(absolute_name(name), root.resolve(), reason)
+
+
+def absolute_name(data: str) -> str:
+    """What `--data` would be to get the same data set from any working directory.
+
+    Raises:
+        FastViTError: an incomplete name of a data set of timm's.
+    """
+    if data == DEMO:
+        return data
+    return absolute_spec(data) if is_spec(data) else str(Path(data).expanduser().resolve())
 
 
 def _near(path: Path) -> str:

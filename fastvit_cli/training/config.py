@@ -285,6 +285,11 @@ class TrainConfig(ModelConfig, DataConfig):
         get_variant(self.variant)
         if self.lr == 0:
             raise FastViTError("--lr 0 never learns.", "Pass a rate above 0, such as 0.001.")
+        if self.clip_grad == 0:
+            raise FastViTError(
+                "--clip-grad 0 scales every gradient to 0 and never learns.",
+                "Leave it out for none, or pass a value above 0, such as 1.",
+            )
         if self.min_lr > self.lr:
             raise FastViTError(f"--min-lr {self.min_lr:g} is above --lr {self.lr:g}.", "Pass a smaller --min-lr.")
         at_once, total = self.batch_size * self.world_size, self.total_batch_size

@@ -1,9 +1,50 @@
-"""Which model is meant."""
+"""Which model is meant, when nobody names it: the newest run, or random weights of a seed."""
 
+import os
+from pathlib import Path
+
+import pytest
 import torch
 
-from fastvit_cli.checkpoints.select import load_source, select_source
+from fastvit_cli.checkpoints.select import BEST, LAST, load_source, newest_run, select_source
 from fastvit_cli.options import ModelConfig
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _written(path: Path, at: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    os.utime(path, (at, at))
+
+
+@pytest.mark.parametrize("folder", ["runs", "runs/flowers", "runs/train/old", "runs/2026/may/flowers/second"])
+def test_a_run_is_found_at_any_depth(folder: str) -> None:
+    _written(Path("runs/train/20260101-t8") / BEST, 10)
+    _written(Path(folder) / BEST, 20)
+    assert newest_run() == Path(folder)
+    assert select_source(ModelConfig(ckpt="latest"), random_allowed=False).path == Path(folder) / BEST
+
+
+def test_the_newest_is_the_one_that_was_written_last() -> None:
+    assert newest_run() is None
+    _written(Path("runs/a") / BEST, 10)
+    _written(Path("runs/a") / LAST, 30)
+    _written(Path("runs/b") / BEST, 20)
+    _written(Path("runs/c/notes.txt"), 40)
+    assert newest_run() == Path("runs/a")
+
+
+def test_links_lead_to_runs_on_other_disks_and_never_in_circles(tmp_path: Path) -> None:
+    _written(tmp_path / "disk" / "flowers" / LAST, 10)
+    Path("runs").mkdir()
+    Path("runs/train").symlink_to(tmp_path / "disk")
+    Path("runs/back").symlink_to(tmp_path / "runs")
+    (tmp_path / "disk" / "around").symlink_to(tmp_path / "disk")
+    assert newest_run() == Path("runs/train/flowers")
 
 
 def test_random_weights_are_those_of_the_seed() -> None:

@@ -35,7 +35,9 @@ def test_whole_numbers_are_rates_too(tmp_path: Path) -> None:
     assert isinstance(values["warmup_epochs"], float)
 
 
-@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"label_smoothing": 1.0}, {"ema_decay": 1.0}, {"variant": "xx"}])
+@pytest.mark.parametrize(
+    "wrong", [{"lr": 0.0}, {"clip_grad": 0.0}, {"label_smoothing": 1.0}, {"ema_decay": 1.0}, {"variant": "xx"}]
+)
 def test_values_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(FastViTError):
         TrainConfig(**wrong)  # type: ignore[arg-type]
