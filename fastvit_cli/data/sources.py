@@ -65,6 +65,11 @@ def choose_data(
     return DataChoice(str(root.resolve()), root.resolve(), reason)
 
 
+def is_named(data: str | None, from_checkpoint: str | None) -> bool:
+    """Whether `choose_data` has more to go by than that nothing was said, which leaves the demo."""
+    return bool(data or from_checkpoint or os.environ.get(ENVIRONMENT_VARIABLE))
+
+
 def _near(path: Path) -> str:
     siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
     return closest(path.name, siblings)
