@@ -26,7 +26,7 @@ class ModelSource:
     Attributes:
         reason: for the user to read.
         prefer_ema: take the EMA weights where the file holds both.
-        wanted_variant: what the file must turn out to be; None for any.
+        wanted_variant: what file or published weights must turn out to be; None for any.
     """
 
     reason: str
@@ -123,21 +123,22 @@ def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedMo
         num_classes: classes of a random model; None for those of the published head.
 
     Raises:
-        FastViTError: whatever is wrong with the file.
+        FastViTError: whatever is wrong with the file, or it is of another variant than `--variant` names.
     """
     if source.path is not None:
         loaded = load_checkpoint(source.path, source.prefer_ema)
-        check_variant(source, loaded.info)
-        return loaded
-    if source.hub is not None:
-        return load_hub(source.hub)
-    assert source.random_variant is not None
-    return random_model(source.random_variant, num_classes)
+    elif source.hub is not None:
+        loaded = load_hub(source.hub)
+    else:
+        assert source.random_variant is not None
+        loaded = random_model(source.random_variant, num_classes)
+    check_variant(source, loaded.info)
+    return loaded
 
 
 def check_variant(source: ModelSource, info: ModelInfo) -> None:
     """Raises:
-    FastViTError: the file is of another variant than `--variant` names.
+    FastViTError: the model is of another variant than `--variant` names.
     """
     if source.wanted_variant not in (None, info.variant):
         raise FastViTError(
