@@ -116,7 +116,7 @@ def test_float16_between_float32_at_a_size_between_the_strides(exported: Exports
     assert set(weights) == {onnx.TensorProto.FLOAT16}
 
 
-IMAGE_INPUT = {"image_input": True, "opset": 18}
+IMAGE_INPUT = {"image_input": True, "opset": 18, "debug_drift": True}
 
 
 @pytest.mark.parametrize("options", [{}, IMAGE_INPUT])
@@ -295,6 +295,13 @@ def test_drift_names_the_first_layer(model: LoadedModel, exported: Exports, tmp_
     drifts = layer_drifts(path, channels_first(fuse_all(model.network)), model.info, pixels(1))
     assert "first at stages.1.blocks.0.mlp.fc1 (conv): " in describe_drift(drifts, 1e-4)
     assert "after stages.1.blocks.0.mlp.conv" in describe_drift(drifts, 1e-4)
+
+
+def test_drift_without_a_gelu_of_its_own(exported: Exports) -> None:
+    result = exported("onnx", **IMAGE_INPUT)
+    assert "Gelu" not in {node.op_type for node in onnx.load(result.output).graph.node}
+    assert result.drift is not None
+    assert result.drift.startswith("none of "), result.drift
 
 
 def test_a_full_disk_leaves_nothing(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
