@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -157,6 +158,28 @@ def test_the_python_snippet_gives_the_same_logits(
     )[None]
     expected = open_runtime(Path(result.output), CPU).logits(image)
     torch.testing.assert_close(torch.from_numpy(names["output"]), expected, rtol=0, atol=1e-3)
+
+
+def test_the_python_snippet_sees_the_pixels_that_were_evaluated(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 160 px and a crop of .9 nothing is even: 177.8 px are 177, and the other side is cut to whole pixels too."""
+    from fastvit_cli.data.picture import Picture
+    from fastvit_cli.data.transforms import evaluation_transform
+    from fastvit_cli.exporters.snippets import snippet
+
+    preprocessing = replace(model.info.preprocessing, img_size=160, crop_pct=0.9)
+    info = replace(model.info, preprocessing=preprocessing)
+    text = snippet(Path("a.onnx"), info, ExportConfig(format="onnx", image_input=True))
+    monkeypatch.chdir(tmp_path)
+    photo = np.asarray(_photo(tmp_path / "photo.jpg"))
+    names: dict[str, Any] = {}
+    exec(text[: text.index("session = ")], names)
+    expected = evaluation_transform(preprocessing, "pil")(Picture.of(photo))
+    assert np.array_equal(names["images"][0], expected)
+    for format_, options in (("coreml", {}), ("coreml", {"tensor_input": True}), ("torchscript", {})):
+        text = snippet(Path("a"), info, ExportConfig(format=format_, **options))
+        assert "177" in text, text
 
 
 @pytest.mark.parametrize(
