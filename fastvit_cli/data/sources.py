@@ -13,7 +13,7 @@ from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
 from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, positions_of_synsets, synset_indices
 from fastvit_cli.data.images import ImageFolder, Images, relabel
-from fastvit_cli.data.timm_specs import absolute_spec, is_spec, open_spec
+from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, open_spec
 from fastvit_cli.errors import FastViTError, closest
 
 DEMO = "demo"
@@ -63,6 +63,11 @@ def choose_data(
     if not root.is_dir():
         raise FastViTError(f"There is no data folder '{name}' ({reason}).", f"{_near(root)}{FOLDER_HINT}")
     return DataChoice(str(root.resolve()), root.resolve(), reason)
+
+
+def is_found_anywhere(data: str) -> bool:
+    """Whether the name means the same on every machine: the demo, or a data set that timm downloads."""
+    return data == DEMO or (is_spec(data) and not needs_folder(data))
 
 
 def is_named(data: str | None, from_checkpoint: str | None) -> bool:

@@ -12,6 +12,9 @@ from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
+_SOURCES = ".debug_pkl"
+_OWN_ID = ".data/serialization_id"  # the writer of an archive makes it of what it wrote
+
 
 def write(
     network: FastViT, info: ModelInfo, path: Path, _config: ExportConfig, _calibration: Calibration | None = None
@@ -29,8 +32,21 @@ def write(
         # By way of memory: the archive would be called as the temporary file is.
         buffer = io.BytesIO()
         torch.jit.save(torch.jit.freeze(traced), buffer, _extra_files={METADATA_KEY: info.to_json()})
-        temporary.write_bytes(buffer.getbuffer())
+        temporary.write_bytes(_without_sources(buffer))
     return ()
+
+
+def _without_sources(archive: io.BytesIO) -> bytes:
+    """The same archive without the records that say which line of which file of this machine an operation is of."""
+    archive.seek(0)
+    copy = io.BytesIO()
+    reader, writer = torch._C.PyTorchFileReader(archive), torch._C.PyTorchFileWriter(copy)
+    for name in reader.get_all_records():
+        if not name.endswith(_SOURCES) and name != _OWN_ID:
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+    return copy.getvalue()
 
 
 def inspect(path: Path, info: ModelInfo, _network: FastViT, _config: ExportConfig) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.util
 import shutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers.loaded import CLASS_NAMES, SIZE, pixels, tiny_model
+from helpers.loaded import CLASS_NAMES, PLACE, SIZE, pixels, tiny_model, with_paths
 from helpers.program import run
 from PIL import Image
 
@@ -45,7 +46,7 @@ Exports = Callable[..., ExportResult]
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    return tiny_model()
+    return with_paths(tiny_model())
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +76,18 @@ def _digest(result: ExportResult) -> list[tuple[str, str]]:
     return [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
 
 
+def _content(folder: Path) -> bytes:
+    """Of all files below, those inside archives included."""
+    content = b""
+    for file in folder.rglob("*"):
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                content += b"".join(map(archive.read, archive.namelist()))
+        elif file.is_file():
+            content += file.read_bytes()
+    return content
+
+
 def _expected(model: LoadedModel, count: int = 3) -> torch.Tensor:
     return TorchRuntime(model.network, model.info, CPU).logits(pixels(count))
 
@@ -92,8 +105,10 @@ def test_twice_the_same(model: LoadedModel, exported: Exports, tmp_path: Path, f
     assert torch.equal(open_runtime(Path(second.output), CPU).logits(pixels(3)), runtime.logits(pixels(3)))
     if format_ not in ("torchscript", "openvino"):  # which number what they name within a process
         assert _digest(first) == _digest(second)
-    content = Path(first.output).read_bytes() if Path(first.output).is_file() else b""
-    assert str(Path(__file__).parents[2]).encode() not in content, "no path of this machine travels"
+    content = _content(Path(first.output).parent)
+    for place in (PLACE, str(Path(__file__).parents[2])):
+        assert place.encode() not in content, "no path of this machine travels"
+    assert b'"class_names"' in content.replace(b"&quot;", b'"').replace(b'\\"', b'"'), "and the metadata is read here"
 
 
 @pytest.mark.parametrize("suffix", [".pt2", ".torchscript", ".xml"])
