@@ -14,7 +14,7 @@ from fastvit_cli.models.variants import get_variant
 
 COMPUTE_UNITS = ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
 # What can run an exported file, the first when none of them was asked for.
-_ENGINES_OF_FILES = {".onnx": ("onnxruntime", "openvino"), ".mlpackage": ("coreml",)}
+ENGINES_OF_FILES = {".onnx": ("onnxruntime", "openvino"), ".mlpackage": ("coreml",)}
 _COREML_DTYPE = "float16"
 
 
@@ -96,7 +96,7 @@ def _engines(config: BenchConfig, subject: Subject) -> tuple[str, ...]:
         return ("torch",)
     if subject.path is None:
         return tuple(dict.fromkeys(config.engine))
-    able = _ENGINES_OF_FILES[subject.path.suffix]
+    able = ENGINES_OF_FILES[subject.path.suffix]
     return tuple(engine for engine in able if engine in config.engine) or able[:1]
 
 

@@ -14,6 +14,10 @@ from torch import Tensor
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.errors import FastViTError
 
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
+EXPORTED_SUFFIXES = (".onnx", ".mlpackage", ".pt2", ".torchscript", ".xml")
+"""Of the files that `export` writes, which `runtimes.open` opens. All else goes by its content, not its name."""
+
 _SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes, set by the format
 _WEIGHTS_HINT = "Pass a .safetensors, .pth, .pth.tar, .pt or .bin file with FastViT weights."
 
@@ -31,7 +35,7 @@ def read_weights(path: Path, prefer_ema: bool = True) -> WeightsFile:
     """Read any file of tensors: safetensors, or a PyTorch pickle under `weights_only=True`.
 
     Raises:
-        FastViTError: missing, empty, a folder, truncated, no weights in it, or a pickle that asks for code.
+        FastViTError: missing, empty, a folder, exported, truncated, no weights in it, or a pickle that asks for code.
     """
     _check_readable(path)
     try:
@@ -52,6 +56,12 @@ def read_weights(path: Path, prefer_ema: bool = True) -> WeightsFile:
 
 
 def _check_readable(path: Path) -> None:
+    if path.exists() and path.suffix in EXPORTED_SUFFIXES:
+        raise FastViTError(
+            f"'{path}' is an exported file, not weights.", "Pass the checkpoint that it was made from."
+        )
+    if path.is_file() and path.name.endswith(".mlpackage.zip"):
+        raise FastViTError(f"'{path}' is a zipped package.", f"Unzip it, and pass {path.stem}.")
     if path.is_dir():
         raise FastViTError(f"'{path}' is a folder without a checkpoint in it.", _WEIGHTS_HINT)
     if not path.exists():

@@ -6,7 +6,7 @@ from typing import Any, cast
 from fastvit_cli.checkpoints.load import LoadedModel, from_tensors
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
-from fastvit_cli.models.variants import VARIANTS, get_variant
+from fastvit_cli.models.variants import VARIANTS, Variant, get_variant
 
 DEFAULT_TAG = "apple_dist_in1k"
 TAGS = (DEFAULT_TAG, "apple_in1k")
@@ -21,12 +21,19 @@ class HubModel:
     timm_name: str
 
     @property
+    def published(self) -> tuple[Variant, str] | None:
+        """Variant and tag of weights that `published_model` names, also under `hf-hub:timm/`; None for any others."""
+        name, _, tag = self.timm_name.removeprefix(f"{HUB_PREFIX}timm/").removeprefix("fastvit_").partition(".")
+        row = VARIANTS.get(name)
+        return None if row is None or tag not in _tags(row) else (row, tag)
+
+    @property
     def published_top1(self) -> float | None:
         """Published ImageNet-1k top-1 in percent, where the name says which row of the table it is."""
-        name, _, tag = self.timm_name.removeprefix("fastvit_").partition(".")
-        if name not in VARIANTS or tag not in TAGS:
+        if self.published is None:
             return None
-        return VARIANTS[name].top1_distilled if tag == DEFAULT_TAG else VARIANTS[name].top1
+        row, tag = self.published
+        return row.top1_distilled if tag == DEFAULT_TAG else row.top1
 
 
 def published_model(variant: str, tag: str) -> HubModel:
@@ -36,12 +43,15 @@ def published_model(variant: str, tag: str) -> HubModel:
         FastViTError: unknown variant or tag.
     """
     row = get_variant(variant)
-    tags = (MOBILECLIP_TAG,) if row.top1 is None else TAGS
-    if tag not in tags:
+    if tag not in _tags(row):
         raise FastViTError(
-            f"There are no published weights of {row.name} tagged '{tag}'.", f"Pass one of: {', '.join(tags)}."
+            f"There are no published weights of {row.name} tagged '{tag}'.", f"Pass one of: {', '.join(_tags(row))}."
         )
     return HubModel(f"fastvit_{row.name}.{tag}")
+
+
+def _tags(row: Variant) -> tuple[str, ...]:
+    return (MOBILECLIP_TAG,) if row.top1 is None else TAGS
 
 
 def load_hub(model: HubModel) -> LoadedModel:
@@ -63,7 +73,8 @@ def load_hub(model: HubModel) -> LoadedModel:
     config = cast(dict[str, Any], network.pretrained_cfg)
     preprocessing = Preprocessing(
         img_size=config["input_size"][-1],
-        crop_pct=loaded.layout.variant.crop_pct,
+        # timm says .90 of the published sa36, the reference .95.
+        crop_pct=config["crop_pct"] if model.published is None else model.published[0].crop_pct,
         interpolation=config["interpolation"],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+import yaml
 
 from fastvit_cli.checkpoints.hub import HUB_PREFIX, HubModel, load_hub, published_model
 from fastvit_cli.checkpoints.layouts import Layout
@@ -19,7 +20,7 @@ from fastvit_cli.options import ModelConfig
 
 RUNS = Path("runs")
 LATEST = "latest"
-BEST, LAST = "best.safetensors", "last.safetensors"
+BEST, LAST, CONFIG = "best.safetensors", "last.safetensors", "config.yaml"
 _THREE_WAYS = "Pass --ckpt FILE, or --variant NAME --pretrained, or train one first: fastvit train."
 
 
@@ -30,7 +31,7 @@ class ModelSource:
     Attributes:
         reason: for the user to read.
         prefer_ema: take the EMA weights where the file holds both.
-        wanted_variant: what the file must turn out to be; None for any.
+        wanted_variant: what file or published weights must turn out to be; None for any.
         seed: of random weights.
     """
 
@@ -141,21 +142,37 @@ def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedMo
         num_classes: classes of a random model; None for those of the published head.
 
     Raises:
-        FastViTError: whatever is wrong with the file.
+        FastViTError: whatever is wrong with the file, or it is of another variant than `--variant` names.
     """
     if source.path is not None:
         loaded = load_checkpoint(source.path, source.prefer_ema)
-        check_variant(source, loaded.info)
-        return loaded
-    if source.hub is not None:
-        return load_hub(source.hub)
-    assert source.random_variant is not None
-    return random_model(source.random_variant, num_classes, source.seed)
+    elif source.hub is not None:
+        loaded = load_hub(source.hub)
+    else:
+        assert source.random_variant is not None
+        loaded = random_model(source.random_variant, num_classes, source.seed)
+    check_variant(source, loaded.info)
+    return loaded
+
+
+def trained_on(path: Path | None, info: ModelInfo) -> str | None:
+    """The data set a model was trained on, as `--data` takes it; None where nothing says.
+
+    Exported files are given to others and do not name a folder; the run folder they still lie in does.
+    """
+    if info.data is not None or path is None:
+        return info.data
+    try:
+        options = yaml.safe_load((path.parent / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    data = options.get("data") if isinstance(options, dict) else None
+    return data if isinstance(data, str) else None
 
 
 def check_variant(source: ModelSource, info: ModelInfo) -> None:
     """Raises:
-    FastViTError: the file is of another variant than `--variant` names.
+    FastViTError: the model is of another variant than `--variant` names.
     """
     if source.wanted_variant not in (None, info.variant):
         raise FastViTError(

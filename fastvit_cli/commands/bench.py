@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from fastvit_cli.checkpoints.metadata import ModelInfo
     from fastvit_cli.checkpoints.select import ModelSource
 
-_EXPORTED = (".onnx", ".mlpackage")
-
 
 def bench(config: BenchConfig, session: Session) -> int:
     """Measure latency, throughput and memory, and show where the time goes.
@@ -77,6 +75,7 @@ def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
 
 def _subject(model: ModelConfig, session: Session) -> "Subject":
     from fastvit_cli.bench.subjects import Subject
+    from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
     from fastvit_cli.checkpoints.select import load_source, select_source
     from fastvit_cli.models.variants import get_variant
 
@@ -86,7 +85,7 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
     else:
         session.note(f"Model: {source.name} ({source.reason}).")
     try:
-        if source.path is not None and source.path.suffix in _EXPORTED:
+        if source.path is not None and source.path.suffix in EXPORTED_SUFFIXES:
             return _exported(source)
         loaded = load_source(source)
     except FastViTError as error:
@@ -108,10 +107,15 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
 def _exported(source: "ModelSource") -> "Subject":
     import torch
 
-    from fastvit_cli.bench.subjects import Subject
+    from fastvit_cli.bench.subjects import ENGINES_OF_FILES, Subject
     from fastvit_cli.runtimes.open import open_runtime
 
     assert source.path is not None
+    if source.path.suffix not in ENGINES_OF_FILES:
+        raise FastViTError(
+            f"'{source.path}' is an exported file of a kind that is not timed: {' and '.join(ENGINES_OF_FILES)} are.",
+            "Pass the checkpoint that it was made from.",
+        )
     info = open_runtime(source.path, torch.device("cpu")).info
     top1_source = None if info.top1 is None else "measured"
     return Subject(name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source)

@@ -33,7 +33,7 @@ def export(config: ExportConfig, session: Session) -> int:
     wanted = {"val": SOME_IMAGES}
     if config.is_lossy:
         wanted = {"val": LOSSY_IMAGES, "train": CALIBRATION_IMAGES if config.compress is None else SENSITIVITY_IMAGES}
-    images = real_images_of(config.data, info, session, wanted)
+    images = real_images_of(config.data, info, session, wanted, any_will_do=not config.is_lossy)
     with session.bar("Exporting") as bar, heard_libraries(session.verbose):
 
         def on_step(step: Step) -> None:

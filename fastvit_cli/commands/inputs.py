@@ -117,26 +117,36 @@ def real_images(
 
 
 def real_images_of(
-    data: str | None, info: "ModelInfo", session: Session, wanted: dict[str, int]
+    data: str | None, info: "ModelInfo", session: Session, wanted: dict[str, int], *, any_will_do: bool = True
 ) -> "dict[str, RealImages]":
     """At most so many images of each split, by its name.
 
-    Of `--data`, else of what the model was trained on while that is still there, else of the demo.
+    Of `--data`, else of what the model was trained on while that is still there, else of `FASTVIT_DATA` or the demo.
+
+    Args:
+        any_will_do: the demo may take the place of images that the model was trained for.
 
     Raises:
-        FastViTError: `--data` is no data set, or lacks a split.
+        FastViTError: `--data` is no data set, or lacks a split; or there are no images but the demo's, and they will
+            not do.
     """
-    from fastvit_cli.data.sources import DEMO
+    from fastvit_cli.data.class_folders import FOLDER_HINT
+    from fastvit_cli.data.sources import DEMO, is_named
     from fastvit_cli.errors import FastViTError
 
     def load(choice: "DataChoice") -> "dict[str, RealImages]":
         with session.bar("Reading images"):
             return {split: real_images(choice, info, split, count) for split, count in wanted.items()}
 
+    if not any_will_do and not is_named(data, info.data):
+        raise FastViTError(
+            "Fewer bits need images like those the model was trained on, and its file does not say which they are.",
+            FOLDER_HINT,
+        )
     try:
         return load(announced_data(data, info.data, session))
     except FastViTError as error:
-        if data is not None or info.data is None:
+        if data is not None or info.data is None or not any_will_do:
             raise
         # The check does not depend on which images they are.
         session.note(f"{error.message} The demo images take their place.")

@@ -193,8 +193,8 @@ def _run_to_resume(resume: str) -> tuple[Path, dict[str, Any]]:
     Raises:
         FastViTError: no such run.
     """
-    from fastvit_cli.checkpoints.select import LATEST, RUNS, newest_run
-    from fastvit_cli.training.run_folder import CONFIG, STATE
+    from fastvit_cli.checkpoints.select import CONFIG, LATEST, RUNS, newest_run
+    from fastvit_cli.training.run_folder import STATE
 
     # By what a run writes when it begins, and not by its weights: one that was killed before its first save counts.
     path = newest_run((CONFIG, STATE)) if resume == LATEST else Path(resume)

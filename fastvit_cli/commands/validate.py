@@ -53,6 +53,7 @@ def _refuse_what_one_process_does(config: ValidateConfig) -> None:
 
 def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     """One process's part of it."""
+    from fastvit_cli.checkpoints.select import trained_on
     from fastvit_cli.devices import resolve_device
     from fastvit_cli.evaluation.bulk import models_of
     from fastvit_cli.evaluation.validate import validate as score
@@ -74,7 +75,7 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
         opened = open_source(source, device)
     other = None if config.compare is None else open_source(_compared(config.compare, config), device)
     with world.main_first():
-        data = announced_data(config.data, opened.info.data, session)
+        data = announced_data(config.data, trained_on(source.path, opened.info), session)
     if config.check_data:
         return check_data(data, (config.split,), config, session)
     with session.bar("Validating") as bar:

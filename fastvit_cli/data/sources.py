@@ -13,7 +13,7 @@ from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
 from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, positions_of_synsets, synset_indices
 from fastvit_cli.data.images import ImageFolder, Images, relabel
-from fastvit_cli.data.timm_specs import absolute_spec, is_spec, open_spec
+from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, open_spec
 from fastvit_cli.errors import FastViTError, closest
 
 DEMO = "demo"
@@ -74,6 +74,16 @@ def absolute_name(data: str) -> str:
     if data == DEMO:
         return data
     return absolute_spec(data) if is_spec(data) else str(Path(data).expanduser().resolve())
+
+
+def is_found_anywhere(data: str) -> bool:
+    """Whether the name means the same on every machine: the demo, or a data set that timm downloads."""
+    return data == DEMO or (is_spec(data) and not needs_folder(data))
+
+
+def is_named(data: str | None, from_checkpoint: str | None) -> bool:
+    """Whether `choose_data` has more to go by than that nothing was said, which leaves the demo."""
+    return bool(data or from_checkpoint or os.environ.get(ENVIRONMENT_VARIABLE))
 
 
 def _near(path: Path) -> str:

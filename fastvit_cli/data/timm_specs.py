@@ -153,6 +153,17 @@ def absolute_spec(data: str) -> str:
     return f"{spec.kind}/{name}" + (f"@{spec.folder}" if spec.folder else "")
 
 
+def needs_folder(data: str) -> bool:
+    """Whether a spec names a folder of this machine, and not only what timm downloads.
+
+    Raises:
+        FastViTError: an incomplete spec.
+    """
+    spec = _parse(data)
+    name = Path(spec.name)
+    return spec.kind == "wds" or spec.folder is not None or name.is_absolute() or name.exists()
+
+
 def open_spec(data: str, split: str) -> Images:
     """Open one split (train, val or test) of a spec; see the module for how specs are written.
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import torch
 
-from fastvit_cli.checkpoints.select import BEST, LAST, checkpoint_of_run
+from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES, WEIGHTS_SUFFIXES
+from fastvit_cli.checkpoints.select import BEST, LAST, checkpoint_of_run, trained_on
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.evaluation.validate import Listeners, validate
 from fastvit_cli.runtimes.open import open_runtime
 
-_SUFFIXES = frozenset((".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar", ".onnx", ".mlpackage"))
+_SUFFIXES = frozenset(WEIGHTS_SUFFIXES + EXPORTED_SUFFIXES)
 _NO_MODELS = frozenset(("state.pt",))  # what a run resumes from
 
 
@@ -80,7 +81,11 @@ def _is_run(path: Path) -> bool:
 def _is_model(path: Path) -> bool:
     inside_package = any(parent.suffix == ".mlpackage" for parent in path.parents)
     hidden = path.name.startswith(".")
-    return path.suffix in _SUFFIXES and path.name not in _NO_MODELS and not inside_package and not hidden
+    known = path.suffix in _SUFFIXES and path.name not in _NO_MODELS
+    # OpenVINO writes two files: the graph, which is what is opened, and its weights.
+    graph_and_weights = path.with_suffix(".xml").is_file() and path.with_suffix(".bin").is_file()
+    openvino = {".xml": graph_and_weights, ".bin": not graph_and_weights}
+    return known and openvino.get(path.suffix, True) and not inside_package and not hidden
 
 
 def validate_all(
@@ -108,7 +113,7 @@ def validate_all(
 def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Listeners) -> ModelRow:
     file = checkpoint_of_run(path) if _is_run(path) else path
     opened = open_runtime(file, device, config.ema)
-    data = choose_data(config.data, opened.info.data)
+    data = choose_data(config.data, trained_on(file, opened.info))
     result = validate(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result
     return ModelRow(
         model=result.model,

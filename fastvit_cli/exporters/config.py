@@ -75,7 +75,7 @@ class ExportConfig(ModelConfig):
         "Images for the check, and from train/ to see which layers bear --precision int8 or --compress.",
         panel=PANEL_DATA,
         metavar="DATA",
-        default_text="what the model was trained on, else demo",
+        default_text="what the model was trained on, else $FASTVIT_DATA, else demo, which is no help with fewer bits",
     )
     debug_drift: bool = option(
         False, "Compare layer by layer, and name the first one that differs.", panel=PANEL_CHECK

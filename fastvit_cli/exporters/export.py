@@ -4,13 +4,16 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from fastvit_cli.checkpoints.hub import HUB_PREFIX
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import RealImages
+from fastvit_cli.data.sources import is_found_anywhere
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, random_images
 from fastvit_cli.exporters.config import ExportConfig
@@ -150,13 +153,29 @@ def _what_to_export(loaded: LoadedModel, config: ExportConfig) -> tuple[FastViT,
 
 
 def _info_of_export(info: ModelInfo, source: ModelInfo, config: ExportConfig) -> ModelInfo:
-    """Metadata of the exported file. A measured top-1 holds for the same input size and precision only."""
+    """Metadata of the exported file, which others get: no path of this machine is in it.
+
+    A measured top-1 holds for the same input size and precision only.
+    """
     exact = config.resolved_precision == "fp32" and config.compress is None
     same = exact and (info.preprocessing, info.num_classes) == (
         source.preprocessing,
         source.num_classes,
     )
-    return replace(info, form="all", top1=info.top1 if same else None, checksum=None)
+    return replace(
+        info,
+        form="all",
+        top1=info.top1 if same else None,
+        checksum=None,
+        data=info.data if info.data is not None and is_found_anywhere(info.data) else None,
+        recipe={name: value for name, value in info.recipe.items() if not _is_path(value)},
+    )
+
+
+def _is_path(value: Any) -> bool:
+    """Of a value of a recipe, such as its class map or its teacher, which training writes as absolute paths."""
+    separated = isinstance(value, str) and ("/" in value or "\\" in value)
+    return separated and not value.startswith(HUB_PREFIX) and not is_found_anywhere(value)
 
 
 def _size(path: Path) -> int:

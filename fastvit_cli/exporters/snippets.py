@@ -5,6 +5,7 @@ from string import Template
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.data.resizing import resized_side
 from fastvit_cli.exporters.config import ExportConfig
 
 _FILTERS = {"bicubic": "BICUBIC", "bilinear": "BILINEAR", "nearest": "NEAREST"}
@@ -18,7 +19,7 @@ import Vision
 func run(on image: CGImage) throws {
     let model = try VNCoreMLModel(for: $class_name(configuration: MLModelConfiguration()).model)
     let request = VNCoreMLRequest(model: model)
-    request.imageCropAndScaleOption = .centerCrop  // trained with the middle $crop % of the shorter side
+    request.imageCropAndScaleOption = .centerCrop  // evaluated on the middle $size of a shorter side of $resize px
     try VNImageRequestHandler(cgImage: image).perform([request])
     $result
 }
@@ -34,7 +35,7 @@ import CoreML
 
 // $file is dragged into Xcode, which makes the class $class_name of it.
 func run(on images: MLMultiArray) throws -> MLFeatureProvider {
-    // images: float32 ($batch, 3, $size, $size), RGB, the middle $crop % of the shorter side, resized,
+    // images: float32 ($batch, 3, $size, $size), RGB, the shorter side resized to $resize, the middle cut out,
     // (x / 255 - mean) / std with mean $mean and std $std.
     let model = try $class_name(configuration: MLModelConfiguration()).model
     return try model.prediction(from: MLDictionaryFeatureProvider(dictionary: ["images": images]))  // $output
@@ -47,9 +48,9 @@ $imports
 from PIL import Image
 
 image = Image.open("photo.jpg").convert("RGB")
-scale = $resize / min(image.size)
-image = image.resize([round(side * scale) for side in image.size], Image.Resampling.$filter)
-left, top = ((side - $size) // 2 for side in image.size)
+shorter = min(image.size)
+image = image.resize([int($resize * side / shorter) for side in image.size], Image.Resampling.$filter)
+left, top = (round((side - $size) / 2) for side in image.size)
 pixels = np.asarray(image.crop((left, top, left + $size, top + $size)))
 $prepare
 $run
@@ -84,7 +85,7 @@ _CPP = """\
 
 int main() {
   auto model = torch::jit::load("$file");  // files that you trust only
-  // pixels: the middle $crop % of the shorter side, resized ($interpolation) to $size x $size, RGB, uint8.
+  // pixels: the shorter side resized ($interpolation) to $resize, the middle $size x $size cut out, RGB, uint8.
   torch::Tensor pixels = torch::zeros({1, $size, $size, 3}, torch::kUInt8);
   auto mean = torch::tensor({$mean}).view({1, 3, 1, 1}), std = torch::tensor({$std}).view({1, 3, 1, 1});
   auto images = (pixels.permute({0, 3, 1, 2}).to(torch::kFloat) / 255 - mean) / std;
@@ -116,8 +117,7 @@ def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
         "file": output.name,
         "class_name": "".join(letter if letter.isalnum() else "_" for letter in output.stem),
         "size": str(preprocessing.img_size),
-        "resize": str(round(preprocessing.img_size / preprocessing.crop_pct)),
-        "crop": f"{100 * preprocessing.crop_pct:.3g}",
+        "resize": str(resized_side(preprocessing.img_size, preprocessing.crop_pct)),
         "interpolation": preprocessing.interpolation,
         "filter": _FILTERS.get(preprocessing.interpolation, "BICUBIC"),
         "batch": str(config.batch_size),

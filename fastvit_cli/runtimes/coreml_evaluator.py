@@ -95,17 +95,14 @@ class CoreMLEvaluator:
 
     def logits(self, images: Tensor) -> Tensor:
         check_size(images, self.info)
-        batches = self._as_input(images).split(self.batch_size)
-        return torch.cat([self._run(self._whole_batch(batch))[: len(batch)] for batch in batches])
+        batches = self.as_input(images).split(self.batch_size)
+        return torch.cat([self._run(self.whole_batch(batch))[: len(batch)] for batch in batches])
 
-    def _as_input(self, images: Tensor) -> Tensor:
-        return self.to_pixels(images) if self.takes_image else normalize(images.cpu(), self.info)
+    def as_input(self, images: Tensor) -> Tensor:
+        """Images as `Runtime.logits` takes them, as the program does: whole numbers 0 to 255, or normalised."""
+        return (to_pixels if self.takes_image else normalize)(images.cpu(), self.info)
 
-    def to_pixels(self, images: Tensor) -> Tensor:
-        """What an image input is given: float32 of whole numbers 0 to 255. (B, 3, H, W) to the same."""
-        return to_pixels(images.cpu(), self.info)
-
-    def _whole_batch(self, images: Tensor) -> Tensor:
+    def whole_batch(self, images: Tensor) -> Tensor:
         """As many images as the program takes at once; the last one fills the places that are left."""
         missing = self.batch_size - len(images)
         return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)])
@@ -118,7 +115,7 @@ class CoreMLEvaluator:
     @torch.inference_mode()
     def trace(self, images: Tensor) -> list[tuple[str, Tensor]]:
         """Type and output of every operation with one output, in the order of the program, for at most one batch."""
-        values = execute(self._instructions, {self._input: self._whole_batch(self._as_input(images))})
+        values = execute(self._instructions, {self._input: self.whole_batch(self.as_input(images))})
         single = [
             (step.operation, values[step.outputs[0][0]]) for step in self._instructions if len(step.outputs) == 1
         ]

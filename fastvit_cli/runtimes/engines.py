@@ -54,9 +54,9 @@ def with_engine(opened: "Runtime", engine: str, img_size: int, num_images: int) 
     if engine not in (AUTO, own):
         raise FastViTError(
             f"An exported file that runs on {own} cannot run on {engine}.",
-            f"Pass --engine {own}, or the checkpoint it was exported from.",
+            "Leave --engine out, or pass the checkpoint it was exported from.",
         )
-    if isinstance(opened, CoreMLEvaluator) and sys.platform == "darwin" and opened.takes_image:
+    if isinstance(opened, CoreMLEvaluator) and sys.platform == "darwin":
         return Chosen(CoreMLRuntime(opened), "Core ML itself, on the units that it chooses", own_form=True)
     if opened.engine == "coreml-emulated":
         words = "an emulation of Core ML, operation by operation: the package's numbers, not its speed"

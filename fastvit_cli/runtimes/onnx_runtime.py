@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.exported import check_size, read_info, require_file, to_pixels, unreadable
@@ -64,9 +65,14 @@ class OnnxRuntime:
 
     def as_input(self, images: Tensor) -> Tensor:
         """Images as `Runtime.logits` takes them, as this file takes them: normalised, or uint8 (B, H, W, 3)."""
-        if self._takes_pixels:
-            return to_pixels(images.cpu(), self.info).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        return normalize(images.cpu(), self.info).contiguous()
+        return graph_input(images.cpu(), self.info, self._takes_pixels)
+
+
+def graph_input(images: Tensor, info: ModelInfo, takes_pixels: bool) -> Tensor:
+    """Images as `Runtime.logits` takes them, as an ONNX graph takes them: see `OnnxRuntime.as_input`."""
+    if takes_pixels:
+        return to_pixels(images, info).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return normalize(images, info).contiguous()
 
 
 def trace(path: Path, images: Tensor) -> list[tuple[str, Tensor]]:

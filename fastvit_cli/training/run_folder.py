@@ -11,14 +11,14 @@ from typing import Any
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.save import save_checkpoint
-from fastvit_cli.checkpoints.select import BEST, LAST, RUNS
+from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST, RUNS
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.training.config import TrainConfig, config_to_yaml
 from fastvit_cli.training.events import EpochDone
 
-CONFIG, METRICS, LOG, STATE, CURVES = "config.yaml", "metrics.csv", "log.txt", "state.pt", "curves.png"
+METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"
 
 
 class RunFolder:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
+from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.checkpoints.hub import HUB_PREFIX
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.select import load_source, select_source
@@ -16,7 +17,7 @@ from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.runtimes.base import Runtime
-from fastvit_cli.runtimes.open import EXPORTED_SUFFIXES, open_source
+from fastvit_cli.runtimes.open import open_source
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import TeacherTimed, TrainEvent
 

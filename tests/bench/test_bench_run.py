@@ -10,12 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper
 from torch import Tensor
 
 from fastvit_cli.bench import engines, run, timer
 from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.engines.base import Job
 from fastvit_cli.bench.events import (
     BenchEvent,
     BenchRow,
@@ -92,6 +95,21 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> Simulate:
         monkeypatch.setattr(timer, "interleave", interleave)
 
     return replace_timer
+
+
+def job_of(network: FastViT, path: Path, batch_size: int) -> Job:
+    """A file of a 64 px network, as an engine gets it."""
+    info = replace(info_of(network), form="all", preprocessing=Preprocessing(img_size=64))
+    images = torch.randn(batch_size, 3, 64, 64)
+    return Job(
+        label=path.name,
+        network=None,
+        path=path,
+        info=info,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        images=images,
+    )
 
 
 def failing(network: FastViT, error: BaseException) -> FastViT:
@@ -245,6 +263,27 @@ def test_onnx_runtime_times_a_network_and_a_file(
     assert layers[""] >= layers["stages"] >= layers["stages.3"] > 0
     assert {"stem.0.reparam_conv", "stages.3.blocks.0.mlp.fc2", "head.fc"} <= set(layers)
     assert '"model_run"' in done.traces[0]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_graphs_that_take_pixels_are_fed_pixels(network: FastViT, tmp_path: Path, engine: str) -> None:
+    """`export --image-input` writes them; here, a graph that only averages each channel."""
+    pytest.importorskip(engine)
+    given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 64, 64, 3])
+    out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])
+    nodes = [
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["logits"], keepdims=0),
+    ]
+    graph = helper.make_graph(nodes, "pixels", [given], [out], [axes])
+    opset = [helper.make_opsetid("", 20)]
+    path = tmp_path / "t8.onnx"
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=opset), path)
+    prepared = engines.ENGINES[engine](job_of(network, path, batch_size=2))
+    prepared.parts["inference"]()
+    if prepared.profile is not None:
+        assert {operation.kind for operation in prepared.profile()[0].operations} == {"Cast", "ReduceMean"}
 
 
 def test_compiled_is_a_program_of_its_own_with_frozen_weights(
@@ -437,12 +476,23 @@ def core_ml(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 raise RuntimeError("no Neural Engine here\nat all")
 
         def predict(self, feed: dict[str, Any]) -> None:
-            assert feed["image"].size == (64, 64)
+            if "images" in feed:
+                assert feed["images"].shape == (2, 3, 64, 64)
+            else:
+                assert feed["image"].size == (64, 64)
+
+    def load_spec(package: str) -> Any:
+        tensor = Path(package).stem == "tensor"
+        kind, name = ("multiArrayType", "images") if tensor else ("imageType", "image")
+        array = SimpleNamespace(shape=[2, 3, 64, 64])
+        port = SimpleNamespace(name=name, type=SimpleNamespace(multiArrayType=array, WhichOneof=lambda _: kind))
+        return SimpleNamespace(description=SimpleNamespace(input=[port]))
 
     def compile_model(_package: str, to: str) -> None:
         calls.append(f"compile {Path(to).suffix}")
 
     library = SimpleNamespace(
+        utils=SimpleNamespace(load_spec=load_spec),
         ComputeUnit=enum.Enum("ComputeUnit", "ALL CPU_AND_GPU CPU_ONLY CPU_AND_NE"),
         models=SimpleNamespace(utils=SimpleNamespace(compile_model=compile_model), CompiledMLModel=Model),
     )
@@ -472,3 +522,11 @@ def test_core_ml_is_timed_on_each_choice_of_units(network: FastViT, core_ml: lis
         config(engine=("coreml",), batch_size="2"), [subject(network)], write_package=write
     ).result.results
     assert_only_error(batch, "one image at a time")
+
+
+def test_core_ml_packages_that_take_tensors(network: FastViT, core_ml: list[str]) -> None:
+    package = replace(job_of(network, Path("tensor.mlpackage"), batch_size=2), compute_units="cpu_only")
+    engines.ENGINES["coreml"](package).parts["inference"]()
+    assert core_ml == ["compile .mlmodelc", "load .mlmodelc CPU_ONLY"]
+    with pytest.raises(FastViTError, match="takes 2 images at a time"):
+        engines.ENGINES["coreml"](replace(package, images=package.images[:1]))

@@ -16,6 +16,7 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.errors import EXIT_USAGE, FastViTError
 from fastvit_cli.models.fusion import fuse_all, reparameterize
@@ -60,6 +61,22 @@ def test_empty(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("start", [b"<!DOCTYPE html>", b"\n  <html>", b"\xef\xbb\xbf<html>", b"<script>{"])
 def test_web_page(tmp_path: Path, start: bytes) -> None:
     assert "is a web page" in error_of(write(tmp_path / "t8.pth", start + b"<p>Not found</p>" * 9)).message
+
+
+@pytest.mark.parametrize("suffix", EXPORTED_SUFFIXES)
+def test_exported_files_are_called_that(tmp_path: Path, suffix: str) -> None:
+    """Their content would pass for a web page, or for a damaged checkpoint."""
+    error = error_of(write(tmp_path / f"m{suffix}", b"<?xml version='1.0'?>"))
+    assert "is an exported file" in error.message
+    assert "checkpoint that it was made from" in error.hint
+
+
+def test_zipped_package(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "best.mlpackage.zip", "w") as archive:
+        archive.writestr("best.mlpackage/Manifest.json", "{}")
+    error = error_of(tmp_path / "best.mlpackage.zip")
+    assert "is a zipped package" in error.message
+    assert error.hint == "Unzip it, and pass best.mlpackage."
 
 
 def test_git_lfs_pointer(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from helpers.program import run
 
 from fastvit_cli.checkpoints.hub import DEFAULT_TAG, MOBILECLIP_TAG, TAGS, HubModel, load_hub, published_model
 from fastvit_cli.errors import FastViTError
@@ -29,6 +30,7 @@ def test_timm_knows_every_published_model(variant: str, tag: str) -> None:
 def test_published_top1() -> None:
     assert published_model("t8", DEFAULT_TAG).published_top1 == 77.2
     assert published_model("fastvit_t8", "apple_in1k").published_top1 == 76.2
+    assert HubModel("hf-hub:timm/fastvit_t8.apple_in1k").published_top1 == 76.2
     assert published_model("mci0", MOBILECLIP_TAG).published_top1 is None
     for unknown in ("hf-hub:someone/fastvit_t8.apple_in1k", "fastvit_t8", "fastvit_t8.mine", "resnet50.a1_in1k"):
         assert HubModel(unknown).published_top1 is None
@@ -76,6 +78,23 @@ def test_download(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_crop_is_the_references_where_timm_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     offline(monkeypatch, "fastvit_sa36.apple_dist_in1k")
     assert load_hub(published_model("sa36", DEFAULT_TAG)).info.preprocessing.crop_pct == 0.95
+    assert load_hub(HubModel("hf-hub:timm/fastvit_sa36.apple_dist_in1k")).info.preprocessing.crop_pct == 0.95
+
+
+def test_crop_of_anybody_elses_model_is_what_its_config_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    offline(monkeypatch, "fastvit_sa36.apple_dist_in1k")
+    assert load_hub(HubModel("hf-hub:somebody/sa36")).info.preprocessing.crop_pct == 0.9
+
+
+def test_published_weights_of_another_variant_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offline(monkeypatch, "fastvit_t8.apple_dist_in1k")
+    words = ("--ckpt", "hf-hub:timm/fastvit_t8.apple_dist_in1k", "--variant", "sa12")
+    for command in ("validate", "reparam"):
+        outcome = run(capsys, command, *words)
+        assert outcome.code == 2
+        assert "is a fastvit_t8, not a fastvit_sa12" in " ".join(outcome.err.split())
 
 
 def test_preprocessing_of_mobileclip(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,15 @@
 """Which model is meant, when nobody names it: the newest run, or random weights of a seed."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from fastvit_cli.checkpoints.select import BEST, LAST, load_source, newest_run, select_source
+from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.select import BEST, LAST, load_source, newest_run, select_source, trained_on
+from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.options import ModelConfig
 
 
@@ -61,3 +64,14 @@ def test_random_weights_are_those_of_the_seed() -> None:
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(weights(1), first)
     assert not torch.equal(weights(2), first)
+
+
+def test_what_an_export_was_trained_on_is_known_from_its_run_folder(tmp_path: Path) -> None:
+    info = ModelInfo("t8", "all", 3, Preprocessing())
+    file = tmp_path / "best.onnx"
+    assert trained_on(file, info) is None
+    for text, expected in (("data: /photos", "/photos"), ("[data", None), ("- data", None), ("data: 3", None)):
+        (tmp_path / "config.yaml").write_text(text)
+        assert trained_on(file, info) == expected
+        assert trained_on(file, replace(info, data="demo")) == "demo"
+    assert trained_on(None, info) is None

@@ -45,15 +45,17 @@ def test_a_run_its_files_and_a_later_one_against_it(tmp_path: Path, capsys: pyte
 def test_what_is_no_fastvit_is_a_row_and_alone_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     (tmp_path / "broken.onnx").write_bytes(b"not a graph")
-    words = ("bench", "--ckpt", "other.safetensors", "--ckpt", "broken.onnx", *QUICK)
+    (tmp_path / "graph.xml").write_bytes(b"<net></net>")
+    words = ("bench", "--ckpt", "other.safetensors", "--ckpt", "broken.onnx", "--ckpt", "graph.xml", *QUICK)
     alone = run(capsys, *words)
     assert alone.code == 1
     assert "other.safetensors" in alone.out
     saved_model(tmp_path / "t8.safetensors")
     rows = run(capsys, *words, "--ckpt", "t8.safetensors", "--json").result["results"]
-    assert [bool(row["error"]) for row in rows] == [True, True, False]
+    assert [bool(row["error"]) for row in rows] == [True, True, True, False]
     assert "broken.onnx" in rows[1]["error"]
-    assert (rows[2]["top1"], rows[2]["top1_source"]) == (61.5, "measured")
+    assert "'graph.xml' is an exported file" in rows[2]["error"]
+    assert (rows[3]["top1"], rows[3]["top1_source"]) == (61.5, "measured")
 
 
 def test_core_ml_away_from_a_mac_is_two_lines(

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.loaded import loaded_model
+from helpers.program import run
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.commands.inputs import real_images_of
 from fastvit_cli.data.sources import open_split
 from fastvit_cli.errors import FastViTError
@@ -55,6 +58,30 @@ def test_the_demo_stands_in_for_data_that_is_gone(
     said = capsys.readouterr().err
     assert "gone" in said
     assert "The demo images take their place." in said
+
+
+@pytest.mark.parametrize("option", [("--precision", "int8"), ("--format", "coreml", "--compress", "int8")])
+def test_the_demo_is_no_stand_in_for_what_fewer_bits_are_calibrated_with(
+    option: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("FASTVIT_DATA", raising=False)
+    monkeypatch.setattr("fastvit_cli.data.sources.ensure_demo_dataset", lambda **_: pytest.fail("the demo is drawn"))
+    loaded = loaded_model("t8")
+    for data, missing in ((str(tmp_path / "gone"), "no data folder"), (None, "does not say which they are")):
+        save_checkpoint(tmp_path / "a.safetensors", loaded.network, replace(loaded.info, data=data))
+        outcome = run(capsys, "export", "--ckpt", tmp_path / "a.safetensors", *option)
+        assert outcome.code == 2
+        assert missing in " ".join(outcome.err.split())
+        assert "Pass --data" in outcome.err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_a_model_of_the_demo_is_calibrated_with_it(
+    tiny_data: Path, info: ModelInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastvit_cli.data.sources.ensure_demo_dataset", lambda **_: tiny_data)
+    images = real_images_of(None, replace(info, data="demo"), QUIET, {"val": 3}, any_will_do=False)["val"]
+    assert images.labels is not None
 
 
 def test_data_that_was_asked_for_is_not_replaced(tiny_data: Path, info: ModelInfo, tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from helpers.loaded import saved_model
 
-from fastvit_cli.checkpoints.select import BEST, LAST
+from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST
 from fastvit_cli.commands import train as command
 from fastvit_cli.commands.train import _plan, _resumed_plan
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.config import config_to_yaml
-from fastvit_cli.training.run_folder import CONFIG, STATE
+from fastvit_cli.training.run_folder import STATE
 from fastvit_cli.ui.session import Session
 
 QUIET = Session("train", quiet=True)

@@ -12,6 +12,7 @@ from fastvit_cli.data.sources import (
     DataChoice,
     check_same_classes,
     choose_data,
+    is_found_anywhere,
     open_images,
     open_split,
     with_model_classes,
@@ -77,6 +78,22 @@ def test_which_data_is_meant(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, t
     assert (demo.name, demo.root) == ("demo", tmp_path)
     with pytest.raises(FastViTError, match="no data folder"):
         choose_data(None, str(tmp_path / "moved-away"))
+
+
+@pytest.mark.parametrize(
+    ("data", "anywhere"),
+    [
+        ("demo", True),
+        ("hfds/ylecun/mnist", True),
+        ("torch/cifar10", True),
+        ("torch/cifar10@/home/somebody/data", False),
+        ("hfds//home/somebody/mnist", False),
+        ("wds/shards", False),
+        ("/home/somebody/photos", False),
+    ],
+)
+def test_which_data_is_found_on_every_machine(data: str, anywhere: bool) -> None:
+    assert is_found_anywhere(data) == anywhere
 
 
 def test_a_misspelt_folder_gets_the_closest_name(tiny_data: Path) -> None:

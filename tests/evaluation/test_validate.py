@@ -135,6 +135,10 @@ def test_models_of_a_folder_and_of_a_glob(tmp_path: Path) -> None:
     (tmp_path / "p.mlpackage" / "Data" / "weight.bin").touch()
     names = [path.relative_to(tmp_path).as_posix() for path in models_of(str(tmp_path)) or ()]
     assert names == ["a.safetensors", "b.onnx", "p.mlpackage", "run/best.safetensors"]
+    for name in ("t.torchscript", "u.pt2", "v.xml", "v.bin", "w.bin", "labels.xml", "p.mlpackage.zip"):
+        (tmp_path / name).touch()
+    names += ["t.torchscript", "u.pt2", "v.xml", "w.bin"]
+    assert [path.relative_to(tmp_path).as_posix() for path in models_of(str(tmp_path)) or ()] == names
     assert [path.name for path in models_of(f"{tmp_path}/*.onnx") or ()] == ["b.onnx"]
     assert [path.name for path in models_of(f"{tmp_path}/r*") or ()] == ["run"]
     for single in ("a.safetensors", "run", "p.mlpackage"):

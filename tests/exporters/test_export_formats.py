@@ -6,7 +6,9 @@ import functools
 import hashlib
 import importlib.util
 import shutil
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers.loaded import CLASS_NAMES, SIZE, pixels, tiny_model
+from helpers.loaded import CLASS_NAMES, PLACE, SIZE, pixels, tiny_model, with_paths
 from helpers.program import run
 from PIL import Image
 
@@ -44,7 +46,7 @@ Exports = Callable[..., ExportResult]
 
 @pytest.fixture(scope="module")
 def model() -> LoadedModel:
-    return tiny_model()
+    return with_paths(tiny_model())
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,19 @@ def _digest(result: ExportResult) -> list[tuple[str, str]]:
     return [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
 
 
+def _content(folder: Path) -> bytes:
+    """Of all files below, those inside archives included, but for TorchScript's notes on where PyTorch lies."""
+    content = b""
+    for file in folder.rglob("*"):
+        if zipfile.is_zipfile(file):
+            with zipfile.ZipFile(file) as archive:
+                names = [name for name in archive.namelist() if not name.endswith(".debug_pkl")]
+                content += b"".join(map(archive.read, names))
+        elif file.is_file():
+            content += file.read_bytes()
+    return content
+
+
 def _expected(model: LoadedModel, count: int = 3) -> torch.Tensor:
     return TorchRuntime(model.network, model.info, CPU).logits(pixels(count))
 
@@ -91,8 +106,10 @@ def test_twice_the_same(model: LoadedModel, exported: Exports, tmp_path: Path, f
     assert torch.equal(open_runtime(Path(second.output), CPU).logits(pixels(3)), runtime.logits(pixels(3)))
     if format_ not in ("torchscript", "openvino"):  # which number what they name within a process
         assert _digest(first) == _digest(second)
-    content = Path(first.output).read_bytes() if Path(first.output).is_file() else b""
-    assert str(Path(__file__).parents[2]).encode() not in content, "no path of this machine travels"
+    content = _content(Path(first.output).parent)
+    for place in (PLACE, str(Path(__file__).parents[2])):
+        assert place.encode() not in content, "no path of this machine travels"
+    assert b'"class_names"' in content.replace(b"&quot;", b'"').replace(b'\\"', b'"'), "and the metadata is read here"
 
 
 @pytest.mark.parametrize("suffix", [".pt2", ".torchscript", ".xml"])
@@ -116,7 +133,7 @@ def test_float16_between_float32_at_a_size_between_the_strides(exported: Exports
     assert set(weights) == {onnx.TensorProto.FLOAT16}
 
 
-IMAGE_INPUT = {"image_input": True, "opset": 18}
+IMAGE_INPUT = {"image_input": True, "opset": 18, "debug_drift": True}
 
 
 @pytest.mark.parametrize("options", [{}, IMAGE_INPUT])
@@ -157,6 +174,28 @@ def test_the_python_snippet_gives_the_same_logits(
     )[None]
     expected = open_runtime(Path(result.output), CPU).logits(image)
     torch.testing.assert_close(torch.from_numpy(names["output"]), expected, rtol=0, atol=1e-3)
+
+
+def test_the_python_snippet_sees_the_pixels_that_were_evaluated(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 160 px and a crop of .9 nothing is even: 177.8 px are 177, and the other side is cut to whole pixels too."""
+    from fastvit_cli.data.picture import Picture
+    from fastvit_cli.data.transforms import evaluation_transform
+    from fastvit_cli.exporters.snippets import snippet
+
+    preprocessing = replace(model.info.preprocessing, img_size=160, crop_pct=0.9)
+    info = replace(model.info, preprocessing=preprocessing)
+    text = snippet(Path("a.onnx"), info, ExportConfig(format="onnx", image_input=True))
+    monkeypatch.chdir(tmp_path)
+    photo = np.asarray(_photo(tmp_path / "photo.jpg"))
+    names: dict[str, Any] = {}
+    exec(text[: text.index("session = ")], names)
+    expected = evaluation_transform(preprocessing, "pil")(Picture.of(photo))
+    assert np.array_equal(names["images"][0], expected)
+    for format_, options in (("coreml", {}), ("coreml", {"tensor_input": True}), ("torchscript", {})):
+        text = snippet(Path("a"), info, ExportConfig(format=format_, **options))
+        assert "177" in text, text
 
 
 @pytest.mark.parametrize(
@@ -295,6 +334,13 @@ def test_drift_names_the_first_layer(model: LoadedModel, exported: Exports, tmp_
     drifts = layer_drifts(path, channels_first(fuse_all(model.network)), model.info, pixels(1))
     assert "first at stages.1.blocks.0.mlp.fc1 (conv): " in describe_drift(drifts, 1e-4)
     assert "after stages.1.blocks.0.mlp.conv" in describe_drift(drifts, 1e-4)
+
+
+def test_drift_without_a_gelu_of_its_own(exported: Exports) -> None:
+    result = exported("onnx", **IMAGE_INPUT)
+    assert "Gelu" not in {node.op_type for node in onnx.load(result.output).graph.node}
+    assert result.drift is not None
+    assert result.drift.startswith("none of "), result.drift
 
 
 def test_a_full_disk_leaves_nothing(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

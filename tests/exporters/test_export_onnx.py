@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from helpers.loaded import CLASS_NAMES, SIZE, loaded_model, pixels, saved_model
+from helpers.loaded import CLASS_NAMES, PLACE, SIZE, loaded_model, pixels, saved_model, with_paths
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return saved_model(tmp_path_factory.mktemp("onnx") / "best.safetensors")
+    return with_paths(saved_model(tmp_path_factory.mktemp("onnx") / "best.safetensors"))
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,10 @@ def test_metadata_travels_and_paths_do_not(model: LoadedModel, exported: ExportR
     assert runtime.engine == "onnxruntime"
     info = runtime.info
     assert (info.variant, info.form, info.class_names) == ("t8", "all", CLASS_NAMES)
-    assert (info.preprocessing, info.recipe, info.top1) == (model.info.preprocessing, model.info.recipe, 61.5)
+    assert (info.preprocessing, info.top1, info.data) == (model.info.preprocessing, 61.5, None)
+    assert info.recipe == {"lr": 1e-3, "mixup": [0.2, 1.0]}
     content = Path(exported.output).read_bytes()
+    assert PLACE.encode() not in content
     assert b"site-packages" not in content
     assert str(Path(__file__).parents[2]).encode() not in content
 

@@ -21,6 +21,7 @@ from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import get_variant
 
 SIZE = 64
+PLACE = "/home/somebody"  # what no exported file tells
 CLASS_NAMES = ("ant", "bee", "cow", "dog", "emu")
 # Different for every channel, so that a mixed-up or missing one shows.
 PREPROCESSING = Preprocessing(img_size=SIZE, crop_pct=0.8, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.1))
@@ -57,6 +58,13 @@ def saved_model(path: Path, variant: str = "t8") -> LoadedModel:
     loaded = loaded_model(variant)
     save_checkpoint(path, loaded.network, loaded.info)
     return load_checkpoint(path)
+
+
+def with_paths(loaded: LoadedModel) -> LoadedModel:
+    """The same, as training on a folder of its user's leaves it."""
+    paths = {"data": f"{PLACE}/photos", "class_map": f"{PLACE}/map.txt", "teacher": f"{PLACE}/teacher.onnx"}
+    recipe = {**loaded.info.recipe, **paths}
+    return replace(loaded, info=replace(loaded.info, data=paths["data"], recipe=recipe))
 
 
 def pixels(count: int, size: int = SIZE, seed: int = 1) -> Tensor:

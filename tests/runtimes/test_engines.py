@@ -70,8 +70,10 @@ def test_exported_files_have_one_engine(opened: TorchRuntime) -> None:
     file = Colours()
     assert with_engine(file, "auto", SIZE, 10**9).runtime is file
     assert with_engine(file, "colours", SIZE, 1).own_form
-    with pytest.raises(FastViTError, match="runs on colours cannot run on torch"):
+    with pytest.raises(FastViTError, match="runs on colours cannot run on torch") as refused:
         with_engine(file, "torch", SIZE, 1)
+    assert "--engine colours" not in refused.value.hint, "which the parser may not know"
+    assert refused.value.hint.startswith("Leave --engine out")
     file.engine = "coreml-emulated"
     assert "an emulation of Core ML" in with_engine(file, "coreml", SIZE, 1).reason
     with pytest.raises(FastViTError, match="cannot run on coreml") as error:

@@ -9,41 +9,39 @@ from fastvit_cli.bench.events import INFERENCE
 from fastvit_cli.bench.profile import OperationTime, Profile
 from fastvit_cli.errors import FastViTError
 
-INPUT = "image"
 # coremltools passes on whatever the system says.
 _FAILURES = (Exception,)
 _PLAN = "compute plan of Core ML: where each operation runs, and its estimated share of the cost"
 
 
 def core_ml(job: Job) -> Prepared:
-    """A package, compiled, loaded, and predicting from an image as an application would.
+    """A package, compiled, loaded, and predicting from an image, or the tensor it takes, as an application would.
 
     Raises:
-        FastViTError: a batch of more than one, or a package that Core ML refuses.
+        FastViTError: another batch size than the package's, or a package that Core ML refuses.
     """
     import coremltools
-    from PIL import Image
 
-    if len(job.images) != 1:
-        raise FastViTError("Core ML's image inputs take one image at a time")
     package = job.path or job.converted
     assert package is not None
     assert job.compute_units is not None
     units = coremltools.ComputeUnit[job.compute_units.upper()]
-    size = job.info.preprocessing.img_size
-    feed = {INPUT: Image.new("RGB", (size, size), (124, 116, 104))}  # the values do not change the work
     compiling, loading = Stopwatch(), Stopwatch()
     # Removed with the last reference, which is the one in `profile` below.
     folder = tempfile.TemporaryDirectory(prefix="fastvit-bench-")
     compiled = Path(folder.name) / "model.mlmodelc"
+    try:
+        (given,) = coremltools.utils.load_spec(str(package)).description.input
+    except Exception as error:  # see _FAILURES
+        raise _refused(error) from error
+    feed = _feed(given, job)
     try:
         with compiling.running():
             coremltools.models.utils.compile_model(str(package), str(compiled))
         with loading.running():
             model = coremltools.models.CompiledMLModel(str(compiled), compute_units=units)
     except Exception as error:  # see _FAILURES
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FastViTError(f"Core ML refuses the package ({first})") from error
+        raise _refused(error) from error
     return Prepared(
         {INFERENCE: lambda: model.predict(feed)},
         f"coreml {job.compute_units}",
@@ -53,6 +51,26 @@ def core_ml(job: Job) -> Prepared:
         compile_ns=compiling.nanoseconds,
         profile=lambda: (_plan(Path(folder.name) / compiled.name, units, job.label), None),
     )
+
+
+def _refused(error: Exception) -> FastViTError:
+    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return FastViTError(f"Core ML refuses the package ({first})")
+
+
+def _feed(given: Any, job: Job) -> dict[str, Any]:
+    """What the package's one input takes; the values do not change the work."""
+    if given.type.WhichOneof("Type") == "multiArrayType":
+        batch_size = given.type.multiArrayType.shape[0]
+        if batch_size != len(job.images):
+            raise FastViTError(f"the package takes {batch_size} images at a time, no more and no fewer")
+        return {given.name: job.images.numpy()}
+    from PIL import Image
+
+    if len(job.images) != 1:
+        raise FastViTError("Core ML's image inputs take one image at a time")
+    size = job.info.preprocessing.img_size
+    return {given.name: Image.new("RGB", (size, size), (124, 116, 104))}
 
 
 def _plan(compiled: Path, units: Any, label: str) -> Profile:

@@ -10,6 +10,7 @@ from fastvit_cli.bench.events import INFERENCE
 from fastvit_cli.bench.onnx_profile import profile_onnx
 from fastvit_cli.devices import synchronize
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.runtimes.onnx_runtime import graph_input
 
 _SEVERITY_ERROR = 3
 # Its exception types are private, one for each status code, and so are OpenVINO's.
@@ -35,8 +36,9 @@ def onnx_runtime(job: Job) -> Prepared:
     place, index = ("cuda", device.index or 0) if on_cuda else ("cpu", 0)
     # Bound, so that neither images nor logits travel within a step.
     binding = session.io_binding()
-    images = onnxruntime.OrtValue.ortvalue_from_numpy(job.images.contiguous().numpy(), place, index)
-    binding.bind_ortvalue_input(session.get_inputs()[0].name, images)
+    given = session.get_inputs()[0]
+    feed = graph_input(job.images, job.info, takes_pixels=given.type == "tensor(uint8)").numpy()
+    binding.bind_ortvalue_input(given.name, onnxruntime.OrtValue.ortvalue_from_numpy(feed, place, index))
     binding.bind_output(session.get_outputs()[0].name, place, index)
 
     def step() -> None:
@@ -45,8 +47,7 @@ def onnx_runtime(job: Job) -> Prepared:
     def open_profiled(prefix: str) -> tuple[Any, Any]:
         options = _options(onnxruntime, job)
         options.enable_profiling, options.profile_file_prefix = True, prefix
-        profiled = _session(onnxruntime, graph, job, options)
-        return profiled, {profiled.get_inputs()[0].name: job.images.contiguous().numpy()}
+        return _session(onnxruntime, graph, job, options), {given.name: feed}
 
     return Prepared(
         {INFERENCE: step},
@@ -77,9 +78,11 @@ def openvino(job: Job) -> Prepared:
         try:
             core = library.Core()
             model = core.read_model(graph)
-            model.reshape(list(job.images.shape))
+            pixels = model.input(0).get_element_type() == library.Type.u8
+            feed = graph_input(job.images, job.info, takes_pixels=pixels).numpy()
+            model.reshape(list(feed.shape))
             request = core.compile_model(model, "CPU", options).create_infer_request()
-            request.set_input_tensor(library.Tensor(job.images.contiguous().numpy()))
+            request.set_input_tensor(library.Tensor(feed))
         except Exception as error:  # OpenVINO passes on whatever its plugins meet
             raise FastViTError(f"OpenVINO refuses the graph ({_first_line(error)})") from error
     return Prepared({INFERENCE: request.infer}, "cpu", graph.stat().st_size, loading.nanoseconds, failures=_FAILURES)
