@@ -132,7 +132,10 @@ def _run_epochs(
 
     def after_step() -> None:
         requests.check()
-        if time.monotonic() - saved >= 60 * config.save_every:
+        # Several processes do not stop between two batches of a validation: if they are killed in it, nothing that
+        # was trained may be lost.
+        validates_next = trainer.world.size > 1 and trainer.step == trainer.steps
+        if validates_next or time.monotonic() - saved >= 60 * config.save_every:
             save()
 
     try:

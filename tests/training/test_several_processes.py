@@ -23,7 +23,7 @@ from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.distributed import World, joined
 from fastvit_cli.training.config import TrainConfig, resolve_config
-from fastvit_cli.training.events import ImageUnreadable, StepDone, TrainEvent
+from fastvit_cli.training.events import ImageUnreadable, StepDone, TrainEvent, ValidationProgress
 from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.train import train
 
@@ -169,6 +169,15 @@ def test_a_stop_of_one_stops_both_and_the_resumed_run_is_the_same(pair: Path, da
     assert _pair(config, data, (lambda _: None, end_me)) == [99, 99]
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert (state["epoch"], state["step"]) == (0, 2)
+
+    def kill_me(event: TrainEvent) -> None:
+        if isinstance(event, ValidationProgress):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    # The validation has one batch, which is the first process's; the second one loses it.
+    assert _pair(config, data, (kill_me, lambda _: None)) == [-signal.SIGKILL, 1]
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert (state["epoch"], state["step"], len(state["history"])) == (0, 3, 0)
     assert _pair(config, data) == [0, 0]
     for name in ("best.safetensors", "last.safetensors"):
         first, second = load_file(pair / name), load_file(tmp_path / "run" / name)
