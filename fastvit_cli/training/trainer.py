@@ -119,6 +119,8 @@ class Trainer:
         row = self._scored(
             on_event, after_step, started, trained, (self.steps - first) * self.config.images_an_update
         )
+        if first == 0:
+            self.time_left.epoch_took(row.seconds)
         self.history.append(row)
         self.epoch, self.step = self.epoch + 1, 0
         self._loss_sum = self._hits = 0.0
@@ -199,7 +201,6 @@ class Trainer:
             world=self.world,
         ).scores
         seconds = time.perf_counter() - started
-        self.time_left.epoch_took(seconds)
         loss, top1 = self._means()
         return EpochDone(
             epoch=self.epoch + 1,
