@@ -132,7 +132,10 @@ def _free_system_memory_mb(meminfo: Path, cgroup: Path) -> float | None:
         free = int(fields["MemAvailable"].split()[0]) / 2**10
         limit, used = (cgroup / "memory.max", cgroup / "memory.current")
         if limit.is_file() and limit.read_text().strip() != "max":
-            free = min(free, (int(limit.read_text()) - int(used.read_text())) / 2**20)
+            # Pages of files that were read count as used, and are given up as soon as anything else needs the memory.
+            kinds = dict(line.split(" ", 1) for line in (cgroup / "memory.stat").read_text().splitlines())
+            given_up = int(kinds["inactive_file"]) + int(kinds["active_file"])
+            free = min(free, (int(limit.read_text()) - int(used.read_text()) + given_up) / 2**20)
     except (AttributeError, KeyError, OSError, ValueError):
         return None
     return free

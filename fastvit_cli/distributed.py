@@ -9,10 +9,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from fastvit_cli.errors import (
     EXIT_DONE,
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
+T = TypeVar("T")
 _TIMEOUT_S = 1800  # the others wait while the main process draws, downloads or lists images
 _SHUTDOWN_S = 30  # for the other processes, to finish a step and to save, before they are killed
 
@@ -68,6 +69,17 @@ class World:
         shared = torch.tensor(number)
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return int(shared)
+
+    def gathered(self, items: Iterable[T]) -> list[T]:
+        """What all processes bring, the first one's before the second one's, the same on all."""
+        mine = list(items)
+        if self.size == 1:
+            return mine
+        import torch.distributed as dist
+
+        parts: list[list[T]] = [[] for _ in range(self.size)]
+        dist.all_gather_object(parts, mine)
+        return [item for part in parts for item in part]
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:

@@ -147,6 +147,11 @@ def test_free_memory_is_the_systems_or_the_containers(tmp_path: Path) -> None:
     assert _free_system_memory_mb(meminfo, tmp_path) == 4096
     (tmp_path / "memory.max").write_text(f"{3 * 2**30}\n")
     (tmp_path / "memory.current").write_text(f"{2**30}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {2**30}\ninactive_file 0\nactive_file 0\n")
+    assert _free_system_memory_mb(meminfo, tmp_path) == 2048
+    # Files that were read fill what is left, and make way.
+    (tmp_path / "memory.current").write_text(f"{3 * 2**30}\n")
+    (tmp_path / "memory.stat").write_text(f"anon {2**30}\ninactive_file {3 * 2**29}\nactive_file {2**29}\n")
     assert _free_system_memory_mb(meminfo, tmp_path) == 2048
     meminfo.write_text("nothing\n")
     assert _free_system_memory_mb(meminfo, tmp_path) is None

@@ -26,6 +26,7 @@ def test_alone_nothing_is_shared() -> None:
     with joined(ALONE, "auto"), ALONE.main_first():
         assert ALONE.add_up(counts) is counts
         assert ALONE.largest(-4) == -4
+        assert ALONE.gathered(iter("ab")) == ["a", "b"]
     assert counts.tolist() == [1, 2]
 
 

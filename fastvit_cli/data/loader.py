@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
@@ -20,6 +20,7 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
 from fastvit_cli.data.transforms import Transform, evaluation_transform
+from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
 
@@ -97,14 +98,14 @@ class ImageLoader:
         workers: processes that decode; 0 decodes in this one.
         training: shuffle, seed the transform, drop the last incomplete batch, and replace unreadable images instead
             of leaving them out.
-        max_bad_images: percent of the split that may be unreadable.
+        max_bad_images: percent of the split that may be unreadable, to all processes together.
         exif: turn images upright.
         pin: give batches in pinned memory, from which copies to a CUDA device overlap with work.
         rank, world_size: this process among those that share the split.
         start_method: fork, spawn or forkserver; None for the platform's.
 
     Attributes:
-        unreadable: reasons by image, of all epochs so far.
+        unreadable: reasons by image, of all epochs so far; those of the other processes too once they were shared.
         seconds_waited: how long the current epoch has waited for batches.
 
     Raises:
@@ -185,7 +186,16 @@ class ImageLoader:
         shared = self._slots[samples.number % len(self._slots)][: len(samples.labels)]
         return shared.pin_memory() if self._pin else shared.clone()
 
-    def _first_seen(self, unreadable: tuple[Unreadable, ...]) -> tuple[Unreadable, ...]:
+    def share_unreadable(self, world: World) -> tuple[Unreadable, ...]:
+        """Let all processes know what one of them could not read; those images that are new to this one.
+
+        Raises:
+            FastViTError: more than `max_bad_images` cannot be read by all processes together.
+        """
+        mine = (Unreadable(name, reason) for name, reason in self.unreadable.items())
+        return self._first_seen(world.gathered(mine))
+
+    def _first_seen(self, unreadable: Iterable[Unreadable]) -> tuple[Unreadable, ...]:
         new = tuple({bad.name: bad for bad in unreadable if bad.name not in self.unreadable}.values())
         self.unreadable |= {bad.name: bad.reason for bad in new}
         allowed = self.max_bad_images / 100 * len(self.images)

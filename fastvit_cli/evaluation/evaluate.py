@@ -21,7 +21,7 @@ class Evaluation:
 
     Attributes:
         data_wait: share of the time, 0 to 1, spent waiting for images.
-        unreadable: images that this loader could not read, in this evaluation or before.
+        unreadable: images that a process could not read, in this evaluation or before, sorted by name.
     """
 
     scores: Scores
@@ -57,10 +57,14 @@ def evaluate(
     total = len(loader.images)
     started = time.perf_counter()
     done = 0
-    for batch in loader.epoch():
-        for bad in batch.unreadable:
+
+    def tell(unreadable: tuple[Unreadable, ...]) -> None:
+        for bad in unreadable:
             if on_unreadable is not None:
                 on_unreadable(bad)
+
+    for batch in loader.epoch():
+        tell(batch.unreadable)
         if len(batch.labels):
             logits = forward(batch.images)
             counter.add(logits, batch.labels)
@@ -71,13 +75,15 @@ def evaluate(
             on_progress(min(done * world.size, total), total)
     counter.add_up(world)
     seconds = time.perf_counter() - started
+    tell(loader.share_unreadable(world))
     if counter.images == 0:
         raise FastViTError(f"Not one image of '{loader.images.where}' can be read.", "Pass --data with other images.")
     return Evaluation(
         counter.scores,
         images_per_second=counter.images / seconds,
         data_wait=loader.seconds_waited / seconds,
-        unreadable=tuple(Unreadable(name, reason) for name, reason in loader.unreadable.items()),
+        # In what order they were met depends on the number of processes.
+        unreadable=tuple(Unreadable(name, reason) for name, reason in sorted(loader.unreadable.items())),
     )
 
 

@@ -58,8 +58,9 @@ def _search(
     world: World,
 ) -> tuple[int, list[int]]:
     """The size, and those it was chosen from. Of a function of its own, so that what it built is gone at its end."""
-    # Without compiling, which would take minutes for every size and needs no more memory.
-    smallest = replace(config, batch_size=2, total_batch_size=None, compile=False, world_size=1)
+    # Without compiling, which would take minutes for every size and needs no more memory; and without BatchNorm over
+    # all processes, which would wait for those that try another size.
+    smallest = replace(config, batch_size=2, total_batch_size=None, compile=False, sync_bn=False, world_size=1)
     trainer = build_trainer(smallest, data, loaded, on_event, replace(world, rank=0, size=1))
     updater, device = trainer.updater, trainer.device
     sizes = candidate_sizes(config, len(trainer.train_loader.images), on_gpu=device.type != "cpu")
@@ -105,16 +106,17 @@ def candidate_sizes(config: TrainConfig, images: int, *, on_gpu: bool) -> list[i
     largest = min(_LARGEST_ON_GPU if on_gpu else _LARGEST_ON_CPU, images)
     step = 2 if config.mixup or config.cutmix else 1
     if config.total_batch_size is not None:
-        total = config.total_batch_size // config.world_size
-        sizes = [size for size in range(2, largest + 1) if total % size == 0 and size % step == 0]
+        total, processes = config.total_batch_size, config.world_size
+        sizes = [size for size in range(2, largest + 1) if total % (size * processes) == 0 and size % step == 0]
         if not sizes:
+            parted = f" in {processes} processes" if processes > 1 else ""
             raise FastViTError(
-                f"--total-batch-size {total} cannot be parted into batches of 2 to {largest} images"
+                f"--total-batch-size {total}{parted} cannot be parted into batches of 2 to {largest} images"
                 f"{', two of them mixed at a time' if step == 2 else ''}.",
                 "Pass another one, such as 64, or a --batch-size.",
             )
         return sizes
-    largest = max(2, min(largest, images // _UPDATES_AN_EPOCH))
+    largest = max(2, min(largest, images // (_UPDATES_AN_EPOCH * config.world_size)))
     doubled = [_SMALLEST << power for power in range(10)]
     between = [size + size // 2 for size in doubled]
     return sorted(size for size in (2, 4, *doubled, *between) if size <= largest)

@@ -120,6 +120,7 @@ class EpochDone:
     """One line of metrics.csv; epochs count from 1, accuracies are in percent, times in seconds.
 
     Attributes:
+        images_per_second: of the training since the epoch was begun or resumed; 0 where only the scores were left.
         data_wait: share of the training time, 0 to 1, spent waiting for images.
         memory_mb: peak memory so far in MiB, of the GPU or of this process; None where the system does not tell.
         unreadable: images that could not be read, since the run was started or resumed.

@@ -32,7 +32,7 @@ class TrainResult:
 
     Attributes:
         epochs: epochs finished, those before a resume included.
-        images_per_second: of the training steps, median over the epochs.
+        images_per_second: of the training steps, median over the epochs that had any since they were resumed.
         seconds: wall time of this call.
         stopped: why it ended before its last epoch; None when it did not.
         skipped_updates: updates left out because their loss was not finite.
@@ -132,7 +132,10 @@ def _run_epochs(
 
     def after_step() -> None:
         requests.check()
-        if time.monotonic() - saved >= 60 * config.save_every:
+        # Several processes do not stop between two batches of a validation: if they are killed in it, nothing that
+        # was trained may be lost.
+        validates_next = trainer.world.size > 1 and trainer.step == trainer.steps
+        if validates_next or time.monotonic() - saved >= 60 * config.save_every:
             save()
 
     try:
@@ -184,6 +187,7 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
 
 def _result(trainer: Trainer, folder: RunFolder, seconds: float, stopped: Stop | None) -> TrainResult:
     history = tuple(trainer.history)
+    speeds = [row.images_per_second for row in history if row.images_per_second]
     best = next((row for row in reversed(history) if row.is_best), None)
     return TrainResult(
         run_dir=folder.path,
@@ -195,7 +199,7 @@ def _result(trainer: Trainer, folder: RunFolder, seconds: float, stopped: Stop |
         top1=best.val_top1 if best else None,
         top5=best.val_top5 if best else None,
         loss=best.val_loss if best else None,
-        images_per_second=median(row.images_per_second for row in history) if history else None,
+        images_per_second=median(speeds) if speeds else None,
         seconds=seconds,
         stopped=stopped,
         skipped_updates=trainer.updater.skipped.total,

@@ -119,6 +119,8 @@ class Trainer:
         row = self._scored(
             on_event, after_step, started, trained, (self.steps - first) * self.config.images_an_update
         )
+        if first == 0:
+            self.time_left.epoch_took(row.seconds)
         self.history.append(row)
         self.epoch, self.step = self.epoch + 1, 0
         self._loss_sum = self._hits = 0.0
@@ -189,6 +191,8 @@ class Trainer:
                 after_step()
 
         waited = self.train_loader.seconds_waited if images else 0.0
+        for bad in self.train_loader.share_unreadable(self.world):
+            on_event(ImageUnreadable(bad.name, bad.reason))
         scores = evaluate(
             runtime,
             self.val_loader,
@@ -197,7 +201,6 @@ class Trainer:
             world=self.world,
         ).scores
         seconds = time.perf_counter() - started
-        self.time_left.epoch_took(seconds)
         loss, top1 = self._means()
         return EpochDone(
             epoch=self.epoch + 1,
@@ -212,13 +215,9 @@ class Trainer:
             seconds=seconds,
             data_wait=waited / trained,
             memory_mb=peak_memory_mb(self.device),
-            unreadable=int(self.world.add_up(torch.tensor(self._unreadable))),
+            unreadable=len(self.train_loader.unreadable) + len(self.val_loader.unreadable),
             is_best=scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
         )
-
-    @property
-    def _unreadable(self) -> int:
-        return len(self.train_loader.unreadable) + len(self.val_loader.unreadable)
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""

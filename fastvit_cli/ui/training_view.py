@@ -262,10 +262,11 @@ def training_result(result: TrainResult) -> RenderableType:
             facts([("stopped", "before the first epoch was finished"), ("weights", str(result.last_ckpt))]),
             next_commands([f"fastvit train --resume {shlex.quote(str(result.run_dir))}"]),
         )
+    speed = f", {result.images_per_second:.0f} images/s in training" if result.images_per_second else ""
     summary = facts(
         [
             ("best", Text(f"top-1 {result.top1:.2f} %  in epoch {result.best_epoch}", style="bold")),
-            ("time", f"{duration(result.seconds)}, {result.images_per_second:.0f} images/s in training"),
+            ("time", f"{duration(result.seconds)}{speed}"),
             ("memory", _memory(result.history[-1].memory_mb, "at most ") or "–"),
             ("weights", str(result.best_ckpt)),
             ("curves", str(result.run_dir / CURVES)),

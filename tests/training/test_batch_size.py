@@ -7,9 +7,11 @@ import torch
 import yaml
 from helpers.program import run
 
+from fastvit_cli.data.sources import choose_data
+from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import AUTO
-from fastvit_cli.training.batch_size import candidate_sizes, largest_that_fits
+from fastvit_cli.training.batch_size import candidate_sizes, find_batch_size, largest_that_fits
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.update import Updater
 
@@ -48,15 +50,19 @@ def test_the_last_size_is_tried_although_it_is_no_double() -> None:
 def test_candidates_part_the_total() -> None:
     assert candidate_sizes(_config(total_batch_size=1024), 10_000, on_gpu=True)[-2:] == [512, 1024]
     assert candidate_sizes(_config(total_batch_size=60), 10_000, on_gpu=True)[:4] == [2, 3, 4, 5]
+    assert candidate_sizes(_config(total_batch_size=60, world_size=4), 10_000, on_gpu=True) == [3, 5, 15]
     mixed = candidate_sizes(_config(total_batch_size=60, mixup=0.2), 10_000, on_gpu=True)
     assert mixed == [2, 4, 6, 10, 12, 20, 30, 60]
     with pytest.raises(FastViTError, match="two of them mixed"):
         candidate_sizes(_config(total_batch_size=15, mixup=0.2), 10_000, on_gpu=True)
+    with pytest.raises(FastViTError, match="--total-batch-size 30 in 2 processes cannot"):
+        candidate_sizes(_config(total_batch_size=30, world_size=2, mixup=0.2), 10_000, on_gpu=True)
 
 
 def test_small_data_keeps_ten_updates_an_epoch() -> None:
     assert candidate_sizes(_config(), 500, on_gpu=True)[-1] == 48
     assert candidate_sizes(_config(), 3, on_gpu=True) == [2]
+    assert candidate_sizes(_config(world_size=4), 500, on_gpu=True)[-1] == 12
 
 
 def test_a_run_keeps_the_number_found(
@@ -96,6 +102,23 @@ def test_a_file_may_say_auto_and_nothing_may_be_written(
         outcome = run(capsys, "train", "--batch-size", wrong)
         assert outcome.code == 2
         assert "--batch-size" in outcome.err
+
+
+def test_each_of_several_processes_tries_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing in the search may wait for a process that is at another size."""
+    built: list[tuple[TrainConfig, World]] = []
+
+    def build(config: TrainConfig, _data: object, _loaded: object, _on_event: object, world: World) -> None:
+        built.append((config, world))
+        raise FastViTError("far enough", "")
+
+    monkeypatch.setattr("fastvit_cli.training.batch_size.build_trainer", build)
+    with pytest.raises(FastViTError, match="far enough"):
+        find_batch_size(
+            _config(sync_bn=True, world_size=2), choose_data("demo"), None, lambda _: None, World(1, 2, 1, 2)
+        )
+    ((config, world),) = built
+    assert (config.sync_bn, config.world_size, world.size, world.local_rank) == (False, 1, 1, 1)
 
 
 def test_memory_that_is_not_there_is_not_tried(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from fastvit_cli.data.sources import choose_data
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import reparameterize
 from fastvit_cli.training.config import TrainConfig, config_to_yaml, resolve_config
+from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import EpochDone, StepDone, TrainEvent, ValidationProgress
 from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.stopping import Stop
@@ -123,8 +125,11 @@ def test_a_signal_ends_the_run_within_a_step(
     assert stopped.stopped == reason
     assert signal.getsignal(number) is handler, "handlers are put back"
     assert load_checkpoint(tmp_path / "run" / "last.safetensors")
-    assert _go_on(config, tiny_data).stopped is None
+    resumed = _go_on(config, tiny_data)
+    assert resumed.stopped is None
     _assert_same_run(whole, tmp_path / "run")
+    trained = [row.images_per_second for row in resumed.history if row.images_per_second]
+    assert resumed.images_per_second == median(trained), "an epoch that only waited for its scores had no speed"
 
 
 def test_a_second_ctrl_c_ends_at_once(tiny_data: Path, tmp_path: Path) -> None:
@@ -153,12 +158,15 @@ def test_patience_ends_it_early(tiny_data: Path, tmp_path: Path) -> None:
     assert result.epochs == 3
 
 
-def test_accumulated_batches_resume_too(tiny_data: Path, tmp_path: Path) -> None:
+def test_accumulated_batches_resume_too(tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two batches an update: the place in the epoch counts updates, the loader batches."""
     once, config = tmp_path / "once", _config(tmp_path / "run", total_batch_size=8, epochs=2)
     _go_on(_config(once, total_batch_size=8, epochs=2), tiny_data)
     _go_on(config, tiny_data, on_event=_stop_when(lambda e: isinstance(e, StepDone) and e.step == 2, signal.SIGINT))
-    _go_on(config, tiny_data)
+    timed: list[float] = []
+    monkeypatch.setattr(TimeLeft, "epoch_took", lambda _, seconds: timed.append(seconds))
+    history = _go_on(config, tiny_data).history
+    assert timed == [history[1].seconds], "the rest of an epoch says nothing about a whole one"
     _assert_same_run(once, tmp_path / "run")
 
 

@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.distributed import World, joined
 from fastvit_cli.training.config import TrainConfig, resolve_config
-from fastvit_cli.training.events import StepDone, TrainEvent
+from fastvit_cli.training.events import ImageUnreadable, StepDone, TrainEvent, ValidationProgress
 from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.train import train
 
@@ -39,7 +40,11 @@ OPTIONS = {
     "cutmix": 1.0,
     "random_erasing": 0.5,
     "auto_augment": "rand-m9-mstd0.5-inc1",
+    "max_bad_images": 20,
 }
+# Of the training images the first one is met by one process in the first epoch and by the other in the second, the
+# other one by the second process alone.
+DAMAGED = ("train/circle/00.jpg", "train/circle/01.jpg", "val/circle/02.jpg", "val/cross/01.jpg")
 Listener = Callable[[TrainEvent], None]
 
 
@@ -77,19 +82,37 @@ def _pair(config: TrainConfig, data: Path, listeners: tuple[Listener, Listener] 
 
 
 @pytest.fixture(scope="module")
-def pair(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of two processes that was never ended."""
+def data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny data with images that cannot be read, met by one process or the other."""
+    root = Path(shutil.copytree(tiny_data, tmp_path_factory.mktemp("damaged") / "data"))
+    for name in DAMAGED:
+        (root / name).write_bytes((root / name).read_bytes()[:200])
+    return root
+
+
+@pytest.fixture(scope="module")
+def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of two processes that was never ended, with the names beside it that the first one was told."""
     path = tmp_path_factory.mktemp("pair") / "run"
-    assert _pair(_config(path, 2), tiny_data) == [0, 0]
+
+    def note(event: TrainEvent) -> None:
+        if isinstance(event, ImageUnreadable):
+            with path.with_name("named.txt").open("a") as file:
+                file.write(f"{event.name}\n")
+
+    assert _pair(_config(path, 2), data, (note, lambda _: None)) == [0, 0]
     return path
 
 
-def test_two_processes_are_one_that_accumulates(pair: Path, tiny_data: Path, tmp_path: Path) -> None:
+def test_two_processes_are_one_that_accumulates(pair: Path, data: Path, tmp_path: Path) -> None:
     single = tmp_path / "single"
-    train(_config(single, 1), choose_data(str(tiny_data)))
+    train(_config(single, 1), choose_data(str(data)))
     ours, theirs = (torch.load(path / "state.pt", weights_only=True) for path in (pair, single))
     assert ours["history"][-1]["train_loss"] == pytest.approx(theirs["history"][-1]["train_loss"], abs=1e-5)
     assert ours["history"][-1]["train_top1"] == theirs["history"][-1]["train_top1"]
+    assert (
+        [row["unreadable"] for row in ours["history"]] == [row["unreadable"] for row in theirs["history"]] == [4, 4]
+    )
     # BatchNorm's statistics are averaged here and follow one another there: weights are what must agree.
     compared = 0
     for key, value in theirs["network"].items():
@@ -99,27 +122,32 @@ def test_two_processes_are_one_that_accumulates(pair: Path, tiny_data: Path, tmp
     assert compared > 3_000_000
 
 
+def test_each_unreadable_image_is_named_once_whoever_met_it(pair: Path, data: Path) -> None:
+    named = pair.with_name("named.txt").read_text().splitlines()
+    assert sorted(named) == [str(data / name) for name in DAMAGED]
+
+
 def test_the_scores_of_two_are_those_of_one_to_the_last_digit(
-    pair: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
+    pair: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scored = torch.load(pair / "state.pt", weights_only=True)["history"][-1]
-    words = ["validate", "--ckpt", pair / "last.safetensors", "--data", tiny_data, "--json", "--engine", "torch"]
+    words = ["validate", "--ckpt", pair / "last.safetensors", "--data", data, "--json", "--engine", "torch"]
+    words += ["--max-bad-images", 20]
     alone = run(capsys, *words).result
     assert (scored["val_top1"], scored["val_loss"]) == (alone["top1"], alone["loss"])
 
 
-def test_validating_with_two_gives_what_one_gives(
-    pair: Path, tiny_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ["validate", "--ckpt", str(pair / "last.safetensors"), "--data", str(tiny_data), "--json"]
-    words += ["--batch-size", "2", "--workers", "0"]  # several batches each
+def test_validating_with_two_gives_what_one_gives(pair: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["validate", "--ckpt", str(pair / "last.safetensors"), "--data", str(data), "--json"]
+    words += ["--batch-size", "2", "--workers", "0", "--max-bad-images", "20"]  # several batches each
     alone = run(capsys, *words).result
     program = [sys.executable, "-m", "fastvit_cli", *words, "--nproc-per-node=2"]
     outcome = subprocess.run(program, capture_output=True, text=True, timeout=120)
     assert outcome.returncode == 0, outcome.stderr
     together = json.loads(outcome.stdout)["result"]
     speed = ("images_per_second", "data_wait")
-    assert alone["num_images"] == 12
+    assert alone["num_images"] == 10
+    assert len(alone["unreadable"]) == 2
     assert {key: alone[key] for key in alone if key not in speed} == {
         key: together[key] for key in together if key not in speed
     }
@@ -132,18 +160,25 @@ def test_what_one_process_does(option: str, pair: Path, capsys: pytest.CaptureFi
     assert f"{option.partition('=')[0]} is the work of one process." in outcome.err
 
 
-def test_a_stop_of_one_stops_both_and_the_resumed_run_is_the_same(
-    pair: Path, tiny_data: Path, tmp_path: Path
-) -> None:
+def test_a_stop_of_one_stops_both_and_the_resumed_run_is_the_same(pair: Path, data: Path, tmp_path: Path) -> None:
     def end_me(event: TrainEvent) -> None:
         if isinstance(event, StepDone) and (event.epoch, event.step) == (1, 2):
             os.kill(os.getpid(), signal.SIGTERM)
 
     config = _config(tmp_path / "run", 2)
-    assert _pair(config, tiny_data, (lambda _: None, end_me)) == [99, 99]
+    assert _pair(config, data, (lambda _: None, end_me)) == [99, 99]
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert (state["epoch"], state["step"]) == (0, 2)
-    assert _pair(config, tiny_data) == [0, 0]
+
+    def kill_me(event: TrainEvent) -> None:
+        if isinstance(event, ValidationProgress):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    # The validation has one batch, which is the first process's; the second one loses it.
+    assert _pair(config, data, (kill_me, lambda _: None)) == [-signal.SIGKILL, 1]
+    state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
+    assert (state["epoch"], state["step"], len(state["history"])) == (0, 3, 0)
+    assert _pair(config, data) == [0, 0]
     for name in ("best.safetensors", "last.safetensors"):
         first, second = load_file(pair / name), load_file(tmp_path / "run" / name)
         assert all(torch.equal(first[key], second[key]) for key in first), name

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fastvit_cli.training.events import RunStarted, StepDone, TimeEstimated
+from fastvit_cli.training.events import EpochDone, RunStarted, StepDone, TimeEstimated
+from fastvit_cli.training.train import TrainResult
 from fastvit_cli.ui.session import Session
-from fastvit_cli.ui.training_view import TrainingView
+from fastvit_cli.ui.training_view import TrainingView, training_result
 
 _STARTED = RunStarted(
     run_dir=Path("run"),
@@ -72,3 +73,43 @@ def test_without_a_terminal_memory_is_said_once() -> None:
 
 def test_a_memory_that_the_system_does_not_tell() -> None:
     assert "memory" not in _watched(80, memory_mb=None)
+
+
+def test_a_run_that_only_waited_for_its_scores_has_no_speed() -> None:
+    """Its one epoch was trained, and timed, before it was resumed."""
+    row = EpochDone(
+        epoch=1,
+        epochs=1,
+        lr=1e-3,
+        train_loss=1.0,
+        train_top1=50.0,
+        val_loss=1.0,
+        val_top1=50.0,
+        val_top5=90.0,
+        images_per_second=0.0,
+        seconds=2.0,
+        data_wait=0.0,
+        memory_mb=None,
+        unreadable=0,
+        is_best=True,
+    )
+    result = TrainResult(
+        run_dir=Path("run"),
+        best_ckpt=Path("run/best.safetensors"),
+        last_ckpt=Path("run/last.safetensors"),
+        variant="fastvit_t8",
+        epochs=1,
+        best_epoch=1,
+        top1=50.0,
+        top5=90.0,
+        loss=1.0,
+        images_per_second=None,
+        seconds=2.0,
+        stopped=None,
+        skipped_updates=0,
+        history=(row,),
+    )
+    console = Console(file=io.StringIO(), width=80)
+    with console.capture() as shown:
+        console.print(training_result(result))
+    assert "images/s" not in shown.get()
