@@ -36,6 +36,11 @@ class WorkFailedError(FastViTError):
     exit_code = EXIT_FAILED
 
 
+def first_line(error: Exception) -> str:
+    """What a library says went wrong, without what follows; the kind of error where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def closest(word: str, choices: Iterable[str]) -> str:
     """Return "Did you mean 'x'? " for the closest of `choices`, or an empty string.
 

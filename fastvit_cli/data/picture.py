@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.decoding import Box, Pixels, decode, orientation, plain_jpeg_size
+from fastvit_cli.errors import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,4 +76,8 @@ class Picture:
 
 def reason_of(error: Exception) -> str:
     """What a decoder said, in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "no image of a known kind"  # the message names an object in memory
+    return first_line(error)

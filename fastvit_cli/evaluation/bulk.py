@@ -10,7 +10,7 @@ import torch
 from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES, WEIGHTS_SUFFIXES
 from fastvit_cli.checkpoints.select import BEST, LAST, checkpoint_of_run, trained_on
 from fastvit_cli.data.sources import choose_data
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, first_line
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.evaluation.validate import Listeners, validate
 from fastvit_cli.runtimes.open import open_runtime
@@ -134,4 +134,4 @@ def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Li
 def _reason(error: Exception) -> str:
     if isinstance(error, FastViTError):
         return error.message
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import PIL
 import torch
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -139,8 +138,6 @@ def _read(paths: Sequence[Path], transform: Transform) -> tuple[list[Pixels], li
         try:
             pixels.append(transform(Picture.open(path.read_bytes(), exif=True)))
             errors.append(None)
-        except PIL.UnidentifiedImageError:  # whose message names no file
-            errors.append("no image of a known kind")
         except Exception as error:  # decoders raise many types on damaged files
             errors.append(reason_of(error))
     return pixels, errors

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers.jpegs import encode
 from helpers.photo import photo, photo_file
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.decoding import Box, decode
@@ -61,3 +61,6 @@ def test_bombs_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPat
 def test_reasons_are_one_line() -> None:
     assert reason_of(ValueError("first\nsecond")) == "first"
     assert reason_of(MemoryError()) == "MemoryError"
+    with pytest.raises(UnidentifiedImageError) as caught:
+        Picture.open(b"no image")
+    assert reason_of(caught.value) == "no image of a known kind"

@@ -7,7 +7,7 @@ from typing import Any
 from fastvit_cli.bench.engines.base import Job, Prepared, Stopwatch
 from fastvit_cli.bench.events import INFERENCE
 from fastvit_cli.bench.profile import OperationTime, Profile
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, first_line
 
 # coremltools passes on whatever the system says.
 _FAILURES = (Exception,)
@@ -54,8 +54,7 @@ def core_ml(job: Job) -> Prepared:
 
 
 def _refused(error: Exception) -> FastViTError:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return FastViTError(f"Core ML refuses the package ({first})")
+    return FastViTError(f"Core ML refuses the package ({first_line(error)})")
 
 
 def _feed(given: Any, job: Job) -> dict[str, Any]:

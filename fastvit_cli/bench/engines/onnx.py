@@ -9,7 +9,7 @@ from fastvit_cli.bench.engines.base import Job, Prepared, Stopwatch
 from fastvit_cli.bench.events import INFERENCE
 from fastvit_cli.bench.onnx_profile import profile_onnx
 from fastvit_cli.devices import synchronize
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, first_line
 from fastvit_cli.runtimes.onnx_runtime import graph_input
 
 _SEVERITY_ERROR = 3
@@ -84,7 +84,7 @@ def openvino(job: Job) -> Prepared:
             request = core.compile_model(model, "CPU", options).create_infer_request()
             request.set_input_tensor(library.Tensor(feed))
         except Exception as error:  # OpenVINO passes on whatever its plugins meet
-            raise FastViTError(f"OpenVINO refuses the graph ({_first_line(error)})") from error
+            raise FastViTError(f"OpenVINO refuses the graph ({first_line(error)})") from error
     return Prepared({INFERENCE: request.infer}, "cpu", graph.stat().st_size, loading.nanoseconds, failures=_FAILURES)
 
 
@@ -101,7 +101,7 @@ def _session(library: Any, graph: Path, job: Job, options: Any = None) -> Any:
     try:
         return library.InferenceSession(graph, options, providers=[*providers, "CPUExecutionProvider"])
     except Exception as error:  # see _FAILURES
-        raise FastViTError(f"ONNX Runtime refuses the graph ({_first_line(error)})") from error
+        raise FastViTError(f"ONNX Runtime refuses the graph ({first_line(error)})") from error
 
 
 def _options(library: Any, job: Job) -> Any:
@@ -109,7 +109,3 @@ def _options(library: Any, job: Job) -> Any:
     options.log_severity_level = _SEVERITY_ERROR
     options.intra_op_num_threads = job.threads
     return options
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
