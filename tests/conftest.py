@@ -15,6 +15,29 @@ from helpers.golden import GoldenVariant, facts
 from helpers.tiny_data import draw_tiny_data
 
 
+# The files that take longest, the longest first: one that began last would keep one process busy while the others have
+# nothing left to do.
+_LONG = (
+    "test_resume.py",
+    "test_export_formats.py",
+    "test_train.py",
+    "test_several_processes.py",
+    "test_reparam.py",
+    "test_export_coreml.py",
+    "test_loader.py",
+    "test_golden.py",
+    "test_program.py",
+    "test_story.py",
+    "test_teacher.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long files; all others stay in their order."""
+    place = {name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(_LONG)))
+
+
 @pytest.fixture(scope="session", params=facts()["state_dicts"])
 def golden(request: pytest.FixtureRequest) -> GoldenVariant:
     """One of the seven variants of the reference program after the other, as it computes them.
