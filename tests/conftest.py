@@ -14,9 +14,8 @@ import pytest
 from helpers.golden import GoldenVariant, facts
 from helpers.tiny_data import draw_tiny_data
 
-
-# The files that take longest, the longest first: one that began last would keep one process busy while the others have
-# nothing left to do.
+# The files that take longest, the longest first: one that began last would keep one process busy while the others
+# have nothing left to do.
 _LONG = (
     "test_resume.py",
     "test_export_formats.py",
