@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 LEVEL = 0.95  # of every interval
 # Stretches that the rounds are cut into for the interval of a median, and Student's t for one degree of freedom to
-# six. On a shared machine the speed of a round tells that of the next five to eight: of fifty rounds each holds seven.
+# six. On a shared machine the speed of a round tells that of the next five to eight; of fifty, each holds seven.
 _STRETCHES = 7
 _STUDENT_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
 # With fewer rounds no interval of a ratio reaches the level: even from the lowest to the highest is 2 * 2**-5 short.
