@@ -33,9 +33,13 @@ def _process(writer: CurveWriter, run_dir: Path, first: int, last: int, loss: fl
             logs(_EPOCH)
 
 
-def test_tensorboard_has_every_point_once(tmp_path: Path) -> None:
+def test_tensorboard_has_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The state was saved after step 1, the process died after step 3, another one made 2, 3 and 4."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer import event_file_writer
+
+    # Files of one process and second are read in the order of their numbers' digits: 10 before 9.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
     _process(TensorBoard(), tmp_path, 0, 3, loss=2.0)
     _process(TensorBoard(), tmp_path, 1, 4, loss=1.0)
