@@ -23,9 +23,7 @@ _GREY = (128, 128, 128)
 def auto_contrast(image: Pixels, **_: Any) -> Pixels:
     """Stretch each channel to 0..255."""
     tables = np.empty((1, 256, 3), np.uint8)
-    for channel, histogram in enumerate(_histograms(image)):
-        present = np.flatnonzero(histogram)
-        low, high = int(present[0]), int(present[-1])
+    for channel, (low, high) in enumerate(_ranges(image)):
         # Truncated, in this order of operations: as PIL computes its table.
         scale = 255.0 / (high - low) if high > low else 1.0
         offset = -low * scale if high > low else 0.0
@@ -77,7 +75,7 @@ def brightness(image: Pixels, factor: float, **_: Any) -> Pixels:
 
 def contrast(image: Pixels, factor: float, **_: Any) -> Pixels:
     """Away from the mean grey or towards it."""
-    return _look_up(image, _blend_table(int(float(_grey(image).mean()) + 0.5), factor))
+    return _look_up(image, _blend_table(int(opencv().mean(_grey(image))[0] + 0.5), factor))
 
 
 def color(image: Pixels, factor: float, **_: Any) -> Pixels:
@@ -212,6 +210,13 @@ def _cubic(distance: float) -> float:
     if distance < 1:
         return distance**3 - 2 * distance**2 + 1
     return -(distance**3) + 5 * distance**2 - 8 * distance + 4
+
+
+def _ranges(image: Pixels) -> list[tuple[int, int]]:
+    """The lowest and the highest value of each channel."""
+    lines = image.reshape(image.shape[0], -1)  # numpy is quick along whole lines only
+    low, high = (line.reshape(-1, 3) for line in (lines.min(axis=0), lines.max(axis=0)))
+    return list(zip(low.min(axis=0).tolist(), high.max(axis=0).tolist(), strict=True))
 
 
 def _histograms(image: Pixels) -> "list[np.ndarray[Any, np.dtype[np.int64]]]":
