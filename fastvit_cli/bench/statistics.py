@@ -1,8 +1,8 @@
 """From durations to figures: percentiles, means, and intervals that say how far to trust them.
 
 Samples come in rounds: a few steps taken one after the other, then the other subjects have their turn. Neighbouring
-steps are alike, and so are neighbouring rounds where a slow minute of the machine slows several: intervals of single
-subjects are made of stretches of rounds, those of ratios, in which such minutes cancel, of rounds.
+steps are alike, and so are neighbouring rounds where a slow minute of the machine slows several: intervals are made
+of stretches of rounds, except those of subjects that took turns, in whose ratios such minutes cancel.
 """
 
 import functools
@@ -86,15 +86,18 @@ def median_interval_ms(rounds: Rounds) -> tuple[float, float] | None:
     the logarithms of their medians are taken for independent. None of a single round, which says nothing of how
     rounds differ.
     """
-    stretches = min(_STRETCHES, len(rounds))
-    if stretches < 2:
+    medians = _stretches(rounds)
+    if len(medians) < 2:
         return None
-    durations = [np.asarray(taken, dtype=np.float64) for taken in rounds]
-    cuts = np.linspace(0, len(rounds), stretches + 1).astype(int)
-    medians = [np.median(np.concatenate(durations[begin:end])) for begin, end in itertools.pairwise(cuts)]
-    half = _STUDENT_T[stretches - 2] * float(np.std(np.log(medians), ddof=1)) / math.sqrt(stretches)
-    median = float(np.median(np.concatenate(durations))) / 1e6
+    half = _STUDENT_T[len(medians) - 2] * float(np.std(medians, ddof=1)) / math.sqrt(len(medians))
+    median = float(np.median(np.concatenate(rounds))) / 1e6
     return median * math.exp(-half), median * math.exp(half)
+
+
+def _stretches(rounds: Sequence[Sequence[float]]) -> NDArray[np.float64]:
+    """Logarithms of the medians of seven stretches of the rounds, or of each round where there are fewer."""
+    cuts = np.linspace(0, len(rounds), min(_STRETCHES, len(rounds)) + 1).astype(int)
+    return np.log([np.median(np.concatenate(rounds[begin:end])) for begin, end in itertools.pairwise(cuts)])
 
 
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
@@ -120,21 +123,22 @@ def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
 
 
 def unpaired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-    """Ours over theirs, measured in two runs of the program.
+    """Ours over theirs, not measured side by side: in two runs of the program, or in two parts of one.
 
-    The counterpart of `paired_ratio`: the median of the ratios of each of our rounds to each of theirs, with the
-    interval of the test of Mann and Whitney. What differs between the runs as a whole, such as another program beside
-    one of them, is in the ratio.
+    The difference of the means of the stretches' logarithms, with Welch's interval; of his degrees of freedom the
+    fewest there can be. What differs between the runs as a whole, such as another program beside one of them, is in
+    the ratio.
 
     Args:
-        ours, theirs: medians of the rounds.
+        ours, theirs: medians of the rounds, in the order they were taken.
     """
-    ratios = np.sort(np.subtract.outer(np.log(ours), np.log(theirs)), axis=None)
-    value = math.exp(np.median(ratios))
+    one, other = (_stretches([[duration] for duration in medians]) for medians in (ours, theirs))
+    middle = float(np.mean(one) - np.mean(other))
     if min(len(ours), len(theirs)) < MIN_ROUNDS:
-        return Ratio(value, None, None, significant=False)
-    outside = _pairs_outside(len(ours), len(theirs))
-    return _ratio(value, math.exp(ratios[outside]), math.exp(ratios[-1 - outside]))
+        return Ratio(math.exp(middle), None, None, significant=False)
+    error = math.hypot(*(float(np.std(medians, ddof=1)) / math.sqrt(len(medians)) for medians in (one, other)))
+    half = _STUDENT_T[min(len(one), len(other)) - 2] * error
+    return _ratio(math.exp(middle), math.exp(middle - half), math.exp(middle + half))
 
 
 def _ratio(value: float, low: float, high: float) -> Ratio:
@@ -150,25 +154,5 @@ def _ranks_outside(count: int) -> int:
     chances = np.ones(1)  # of each sum, of the ranks so far
     for rank in range(1, count + 1):
         chances = np.convolve(chances, [0.5, *[0.0] * (rank - 1), 0.5])
-    return _unlikely(chances)
-
-
-@functools.cache
-def _pairs_outside(ours: int, theirs: int) -> int:
-    """The same of the ratios of `ours` values to `theirs`: in how few pairs ours may be larger, of equal ones."""
-    of_fewer = [np.ones(1)] * (
-        theirs + 1
-    )  # chances of each number of such pairs, by how many of theirs; of none of ours
-    for mine in range(1, ours + 1):
-        chances = [np.ones(1)]
-        for others in range(1, theirs + 1):
-            # The largest value is one of ours, above all of theirs, or it is one of theirs.
-            ours_largest, theirs_largest = np.pad(of_fewer[others], (others, 0)), np.pad(chances[-1], (0, mine))
-            chances.append((mine * ours_largest + others * theirs_largest) / (mine + others))
-        of_fewer = chances
-    return _unlikely(of_fewer[-1])
-
-
-def _unlikely(chances: NDArray[np.float64]) -> int:
-    """The largest number that together with those below it has at most half the chance that an interval leaves."""
+    # The largest sum that together with those below it has at most half the chance that an interval leaves.
     return int(np.searchsorted(np.cumsum(chances), (1 - LEVEL) / 2, side="right")) - 1
