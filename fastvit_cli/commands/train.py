@@ -12,7 +12,8 @@ from fastvit_cli.distributed import World, find_world, is_launched, joined, laun
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import AUTO, ModelConfig, flag_of
-from fastvit_cli.training.config import TrainConfig, option_sources, read_config_file, recipe_values, resolve_config
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import option_sources, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
 from fastvit_cli.ui.session import Session
 

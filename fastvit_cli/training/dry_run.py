@@ -16,7 +16,8 @@ from fastvit_cli.models.cost import Cost, network_cost
 from fastvit_cli.options import AUTO
 from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
-from fastvit_cli.training.config import TrainConfig, recipe_of
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import recipe_of
 from fastvit_cli.training.events import TrainEvent
 from fastvit_cli.training.memory import Memory, estimated_memory
 from fastvit_cli.training.teacher import open_teacher

@@ -8,7 +8,8 @@ from typing import Any, Protocol, Self
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config import TrainConfig, recipe_of
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import recipe_of
 from fastvit_cli.training.events import EpochDone, RunStarted, StepDone, TrainEvent
 
 _POINTS_AN_EPOCH = 50  # of what changes with each step

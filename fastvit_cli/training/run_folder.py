@@ -15,7 +15,8 @@ from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST, RUNS
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.network import FastViT
-from fastvit_cli.training.config import TrainConfig, config_to_yaml
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.events import EpochDone
 
 METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"

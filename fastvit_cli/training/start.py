@@ -10,7 +10,8 @@ from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
-from fastvit_cli.training.config import TrainConfig, recipe_of
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import recipe_of
 
 
 @dataclass(frozen=True)

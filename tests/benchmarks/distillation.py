@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from fastvit_cli.data.sources import DataChoice, choose_data
-from fastvit_cli.training.config import resolve_config
+from fastvit_cli.training.config_layers import resolve_config
 from fastvit_cli.training.events import EpochDone, TrainEvent
 from fastvit_cli.training.train import train
 from fastvit_cli.ui.tables import data_table

@@ -13,7 +13,7 @@ from fastvit_cli.commands import train as command
 from fastvit_cli.commands.train import _plan, _resumed_plan
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config import config_to_yaml
+from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.run_folder import STATE
 from fastvit_cli.ui.session import Session
 

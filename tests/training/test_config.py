@@ -3,13 +3,8 @@ from pathlib import Path
 import pytest
 
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config import (
-    TrainConfig,
-    config_to_yaml,
-    read_config_file,
-    recipe_values,
-    resolve_config,
-)
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import config_to_yaml, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import DEMO_RECIPE
 
 

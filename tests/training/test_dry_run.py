@@ -9,7 +9,8 @@ from helpers.program import run
 from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.models.factory import create_model
-from fastvit_cli.training.config import TrainConfig, option_sources, resolve_config
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import option_sources, resolve_config
 from fastvit_cli.training.dry_run import DryRun, dry_run
 from fastvit_cli.training.memory import saved_for_backward
 

@@ -17,7 +17,8 @@ from fastvit_cli.data.transforms import Augmentation, training_transform
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import VARIANTS, get_variant
-from fastvit_cli.training.config import TrainConfig, config_to_yaml, read_config_file, recipe_values, resolve_config
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import config_to_yaml, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import RECIPES, read_recipe
 from fastvit_cli.ui.session import Session
 

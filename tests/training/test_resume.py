@@ -20,7 +20,8 @@ from fastvit_cli.checkpoints.load import LoadedModel, from_tensors, load_checkpo
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import reparameterize
-from fastvit_cli.training.config import TrainConfig, config_to_yaml, resolve_config
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import config_to_yaml, resolve_config
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import EpochDone, StepDone, TrainEvent, ValidationProgress
 from fastvit_cli.training.run_folder import RunFolder

@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.distributed import World, joined
-from fastvit_cli.training.config import TrainConfig, resolve_config
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import resolve_config
 from fastvit_cli.training.events import ImageUnreadable, StepDone, TrainEvent, ValidationProgress
 from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.train import train

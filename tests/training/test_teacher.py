@@ -19,7 +19,8 @@ from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.training import update
-from fastvit_cli.training.config import TrainConfig, resolve_config
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import resolve_config
 from fastvit_cli.training.events import TeacherTimed, TrainEvent
 from fastvit_cli.training.teacher import Teacher, open_teacher
 from fastvit_cli.training.train import train

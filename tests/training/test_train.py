@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, WorkFailedError
-from fastvit_cli.training.config import TrainConfig, resolve_config
+from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.config_layers import resolve_config
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import (
     BatchHalved,
