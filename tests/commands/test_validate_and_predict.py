@@ -13,7 +13,7 @@ from helpers.photo import photo
 from helpers.program import run
 from PIL import Image
 
-from fastvit_cli.data.demo import draw_image
+from fastvit_cli.data.demo_drawing import draw_image
 
 SHAPES = ("circle", "cross", "star", "heart", "ring")
 

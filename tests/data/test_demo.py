@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 
 from fastvit_cli.data import demo
-from fastvit_cli.data.demo import DEMO_CLASSES, IMAGE_SIZE, IMAGES_PER_CLASS, draw_image, ensure_demo_dataset
+from fastvit_cli.data.demo import ensure_demo_dataset
+from fastvit_cli.data.demo_drawing import DEMO_CLASSES, IMAGE_SIZE, IMAGES_PER_CLASS, draw_image
 from fastvit_cli.errors import FastViTError
 
 Split = tuple[torch.Tensor, torch.Tensor]
@@ -78,7 +79,7 @@ def test_an_image_depends_on_its_name_alone(demo_set: Path, tmp_path: Path) -> N
     # Another process, with another hash seed, another order and numpy's and Python's global state disturbed.
     script = (
         "import random, sys, numpy as np; random.seed(5); np.random.seed(5)\n"
-        "from fastvit_cli.data.demo import draw_image\n"
+        "from fastvit_cli.data.demo_drawing import draw_image\n"
         "draw_image('train', 'ring', 9)\n"
         "draw_image('val', 'heart', 3).save(sys.argv[1], quality=92, subsampling=0)\n"
     )

@@ -8,7 +8,7 @@ import pytest
 from helpers.evaluation_models import Colours
 from helpers.loaded import CLASS_NAMES
 
-from fastvit_cli.data.demo import draw_image
+from fastvit_cli.data.demo_drawing import draw_image
 from fastvit_cli.data.sources import DataChoice
 
 SHAPES = ("circle", "cross", "star", "heart", "ring")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastvit_cli.data.demo import draw_image
+from fastvit_cli.data.demo_drawing import draw_image
 
 TINY_CLASSES = ("circle", "cross", "star")
 
