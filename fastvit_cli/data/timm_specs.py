@@ -17,20 +17,17 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import numpy as np
 
 from fastvit_cli.data.images import Images, Labels
-from fastvit_cli.data.wds_shards import ShardIndex, index_shards, splits_by_name, splits_in_info
+from fastvit_cli.data.timm_images import HfImages, TfdsImages, TorchImages, WdsImages, tfds_sources
+from fastvit_cli.data.wds_shards import index_shards, splits_by_name, splits_in_info
 from fastvit_cli.errors import FastViTError, closest
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -56,83 +53,6 @@ class _Spec:
     @property
     def root(self) -> str | None:
         return None if self.folder is None else str(self.folder)
-
-
-@dataclass(frozen=True, eq=False)
-class _Split:
-    where: str
-    class_names: tuple[str, ...]
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def name(self, index: int) -> str:
-        return f"{self.where}[{index}]"
-
-    def relabelled(self, class_names: tuple[str, ...], labels: Labels) -> Self:
-        return replace(self, class_names=class_names, labels=labels)
-
-
-@dataclass(frozen=True, eq=False)
-class HfImages(_Split):
-    """A split of a Hugging Face data set through timm's reader, which keeps the arrow files open and pickles them
-    by name."""
-
-    reader: Any
-
-    def name(self, index: int) -> str:
-        path = self.reader.filename(index)
-        return path if path and Path(path).is_absolute() else super().name(index)
-
-    def read(self, index: int) -> bytes:
-        try:
-            file = self.reader[index][0]
-        except (AssertionError, TypeError) as error:  # timm's, for a row with neither bytes nor path
-            raise OSError("the row holds no image") from error
-        with file:
-            content: bytes = file.read()
-        return content
-
-
-@dataclass(frozen=True, eq=False)
-class TorchImages(_Split):
-    """A torchvision data set; it decodes its images itself."""
-
-    dataset: Any
-
-    def name(self, index: int) -> str:
-        files = getattr(self.dataset, "samples", None) or getattr(self.dataset, "imgs", None)
-        return str(files[index][0]) if files else super().name(index)
-
-    def read(self, index: int) -> "Image":
-        image: Image = self.dataset[index][0]
-        return image
-
-
-@dataclass(frozen=True, eq=False)
-class WdsImages(_Split):
-    """The images of some shards."""
-
-    index: ShardIndex
-
-    def name(self, index: int) -> str:
-        return self.index.name(index)
-
-    def read(self, index: int) -> bytes:
-        return self.index.read(index)
-
-
-@dataclass(frozen=True, eq=False)
-class TfdsImages(_Split):
-    """A split of a TensorFlow data set, opened again in every process."""
-
-    source: tuple[str, str | None, str]
-
-    def read(self, index: int) -> bytes:
-        # Its readers run threads, which do not survive a fork: each process has its own.
-        content: bytes = _tfds_sources(*self.source[:2], os.getpid())[self.source[2]][index][_IMAGE]
-        return content
 
 
 def is_spec(data: str) -> bool:
@@ -285,7 +205,7 @@ def _open_wds(spec: _Spec, split: str) -> Images:
 def _open_tfds(spec: _Spec, split: str) -> Images:
     _package("tensorflow_datasets", "tensorflow-datasets", spec)
     with _library(spec, _TFDS_HINT):
-        sources = _tfds_sources(spec.name, spec.root, os.getpid())
+        sources = tfds_sources(spec.name, spec.root, os.getpid())
         chosen = _choose(spec, split, sources)
         source = sources[chosen]
         features = source.dataset_info.features
@@ -296,13 +216,6 @@ def _open_tfds(spec: _Spec, split: str) -> Images:
         values = [source[index][_LABEL] for index in range(len(source))]
     names = getattr(features[_LABEL], "names", None) or ()
     return TfdsImages(*_labelled(f"{spec.data} ({chosen})", values, names), (spec.name, spec.root, chosen))
-
-
-@lru_cache(maxsize=8)
-def _tfds_sources(name: str, root: str | None, process: int) -> Any:  # noqa: ARG001 - the cache's key
-    """All splits by name. timm's reader is a stream and needs TensorFlow; this is the random access of tfds."""
-    tfds = import_module("tensorflow_datasets")
-    return tfds.data_source(name, data_dir=root, decoders={_IMAGE: tfds.decode.SkipDecoding()})
 
 
 _OPENERS: dict[str, Callable[[_Spec, str], Images]] = {

@@ -444,9 +444,9 @@ def _fake_tfds(monkeypatch: pytest.MonkeyPatch, features: dict[str, Any]) -> lis
 
 @pytest.fixture(autouse=True)
 def _no_sources_of_other_tests() -> None:
-    from fastvit_cli.data.timm_specs import _tfds_sources
+    from fastvit_cli.data.timm_images import tfds_sources
 
-    _tfds_sources.cache_clear()
+    tfds_sources.cache_clear()
 
 
 def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
