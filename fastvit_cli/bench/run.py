@@ -11,11 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from fastvit_cli.bench import timer
 from fastvit_cli.bench.baseline import baseline_rows
-from fastvit_cli.bench.config import FORMS, BenchConfig
+from fastvit_cli.bench.config import BenchConfig
 from fastvit_cli.bench.converter import Converter, PackageWriter
 from fastvit_cli.bench.engines import ENGINES, load_library
 from fastvit_cli.bench.engines.base import Job, Prepared, size_bytes
@@ -31,6 +30,7 @@ from fastvit_cli.bench.events import (
     SubjectMeasured,
     SubjectStarted,
 )
+from fastvit_cli.bench.jobs import info_of, job_of, shape_of
 from fastvit_cli.bench.machine import describe_machine, load_average
 from fastvit_cli.bench.memory import watch_peak_memory
 from fastvit_cli.bench.peak import matmul_peak
@@ -39,12 +39,9 @@ from fastvit_cli.bench.rows import WHOLE_STEP, so_far, whole_step, with_figures,
 from fastvit_cli.bench.subjects import Case, Subject, blocks, check_engines
 from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp
 from fastvit_cli.bench.warnings import busy_warnings, row_warnings, speed_warnings
-from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.devices import peak_memory_mb, resolve_device
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.cost import network_cost
-from fastvit_cli.models.factory import create_model
-from fastvit_cli.models.fusion import fuse_all, reparameterize
 
 # A subject takes no longer than this, or than twice the --min-seconds that were asked for: ma36 at a large batch
 # on a CPU would need half an hour for its fifty steps.
@@ -53,12 +50,6 @@ _OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _CPU = torch.device("cpu")
 
 OnEvent = Callable[[BenchEvent], None]
-
-_FUSE: dict[str, Callable[[nn.Module], nn.Module]] = {
-    "unfused": copy.deepcopy,
-    "branches": reparameterize,
-    "all": fuse_all,
-}
 
 
 @dataclass
@@ -131,7 +122,7 @@ def _row(config: BenchConfig, case: Case, device: torch.device) -> BenchRow:
         engine=case.engine,
         device=str(device),
         batch_size=case.batch_size,
-        img_size=case.img_size if subject.info is None else _info(case).preprocessing.img_size,
+        img_size=case.img_size if subject.info is None else info_of(case).preprocessing.img_size,
         fuse=case.fuse,
         dtype=case.dtype,
         part=WHOLE_STEP if config.train else INFERENCE,
@@ -143,11 +134,6 @@ def _row(config: BenchConfig, case: Case, device: torch.device) -> BenchRow:
         top1_source=subject.top1_source,
         error=subject.error,
     )
-
-
-def _info(case: Case) -> ModelInfo:
-    assert case.subject.info is not None
-    return replace(case.subject.info, preprocessing=case.subject.info.preprocessing.at_size(case.img_size))
 
 
 def _time_block(
@@ -197,9 +183,9 @@ def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: 
         return
     try:
         load_library(entry.case.engine)
-        job = _job(config, entry, device, _in_form(entry.case))
+        job = job_of(config, entry.case, entry.row.label, device)
         # On shapes alone: a real run here would warm up what is to be timed.
-        shape = _shape_of(job.info, entry.case.fuse) if job.network is None else copy.deepcopy(job.network).to("meta")
+        shape = shape_of(job.info, entry.case.fuse) if job.network is None else copy.deepcopy(job.network).to("meta")
         cost = network_cost(shape, job.info.preprocessing.img_size)
         entry.row = replace(entry.row, params=cost.params, multiply_adds=cost.multiply_adds * entry.case.batch_size)
         job = replace(job, converted=convert(entry.case, job))
@@ -236,64 +222,6 @@ def _run_up(config: BenchConfig, entry: _Entry, job: Job, limits: Limits) -> Non
         compile_ms=None if prepared.compile_ns is None else prepared.compile_ns / 1e6,
         first_ms=warmth.first_ns / 1e6,
     )
-
-
-def _shape_of(info: ModelInfo, form: str) -> nn.Module:
-    """The network of an exported file, without its weights."""
-    with torch.device("meta"):
-        network = create_model(info.variant, num_classes=info.num_classes)
-        return _FUSE[form](network)
-
-
-def _job(config: BenchConfig, entry: _Entry, device: torch.device, network: nn.Module | None) -> Job:
-    info = _info(entry.case)
-    size = info.preprocessing.img_size
-    if entry.case.subject.path is not None and entry.case.subject.info != info:
-        raise FastViTError(f"the file takes images of {entry.case.subject.info.preprocessing.img_size} px alone")  # type: ignore[union-attr]  # a file has its info
-    return Job(
-        label=entry.row.label,
-        network=network,
-        path=entry.case.subject.path,
-        info=info,
-        device=device,
-        dtype=getattr(torch, entry.case.dtype),
-        images=_images(entry.case.batch_size, size, config.seed),
-        channels_last=config.channels_last,
-        threads=torch.get_num_threads(),  # libraries that choose for themselves choose differently
-        compute_units=entry.case.compute_units,
-        seed=config.seed,
-    )
-
-
-def _images(batch_size: int, size: int, seed: int) -> Tensor:
-    """Normalised images are about standard normal; the values do not change the work."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn((batch_size, 3, size, size), generator=generator)
-
-
-def _in_form(case: Case) -> nn.Module | None:
-    """A copy of the network, fused as far as asked; None for a file.
-
-    Raises:
-        FastViTError: it is fused further than that already.
-    """
-    subject = case.subject
-    if subject.network is None:
-        return None
-    if subject.peer is not None:
-        network = copy.deepcopy(subject.network)
-        if case.fuse == "unfused":
-            return network
-        from timm.utils.model import reparameterize_model
-
-        fused: nn.Module = reparameterize_model(network, inplace=True)
-        return fused
-    assert subject.info is not None
-    if FORMS.index(subject.info.form) > FORMS.index(case.fuse):
-        raise FastViTError(
-            f"its weights are fused already ({subject.info.form}): it cannot be timed as --fuse {case.fuse}"
-        )
-    return _FUSE[case.fuse](subject.network)
 
 
 @contextmanager

@@ -71,11 +71,11 @@ def test_every_field_is_an_option_with_help() -> None:
 def test_choices_agree_with_what_runs_them() -> None:
     import torch
 
-    from fastvit_cli.bench import engines, run
+    from fastvit_cli.bench import engines, jobs
     from fastvit_cli.models.network import Form
 
     assert tuple(engines.ENGINES) == ENGINES
-    assert tuple(run._FUSE) == FORMS == get_args(Form)
+    assert tuple(jobs._FUSE) == FORMS == get_args(Form)
     assert all(isinstance(getattr(torch, name), torch.dtype) for name in DTYPES)
 
 
