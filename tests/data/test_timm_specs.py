@@ -1,18 +1,15 @@
 import hashlib
-import io
-import json
 import os
 import pickle
 import sys
-import tarfile
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.tiny_data import TINY_CLASSES, draw_tiny_data
-from PIL import Image
+from helpers.timm_specs import check_protocol, pixels_of, png, refused
+from helpers.tiny_data import TINY_CLASSES
 
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.timm_specs import is_spec, open_spec
@@ -31,36 +28,6 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
 
 
-def _refused(data: str, split: str = "train") -> FastViTError:
-    with pytest.raises(FastViTError) as caught:
-        open_spec(data, split)
-    for line in (caught.value.message, caught.value.hint):
-        assert line
-        assert "\n" not in line
-    return caught.value
-
-
-def _pixels(content: Any) -> np.ndarray:
-    image = Image.open(io.BytesIO(content)) if isinstance(content, bytes) else content
-    return np.asarray(image.convert("RGB"))
-
-
-def _check_protocol(images: Images) -> None:
-    """What holds for every kind: types, other labels, and the same images after a pickle."""
-    assert images.labels.dtype == np.int32
-    assert images.labels.shape == (len(images),)
-    assert images.labels.max() < len(images.class_names)
-    other = images.relabelled(("all",), np.zeros_like(images.labels))
-    assert (other.class_names, other.labels.max(), len(other)) == (("all",), 0, len(images))
-    copy = pickle.loads(pickle.dumps(images))
-    assert (copy.where, copy.class_names) == (images.where, images.class_names)
-    assert copy.labels.tolist() == images.labels.tolist()
-    for index in (len(images) - 1, 0):
-        assert copy.name(index) == other.name(index) == images.name(index)
-        assert np.array_equal(_pixels(copy.read(index)), _pixels(images.read(index)))
-        assert np.array_equal(_pixels(other.read(index)), _pixels(images.read(index)))
-
-
 def test_what_is_a_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     specs = ["hfds/ylecun/mnist", "torch/cifar10", "WDS//data/shards", "Tfds/mnist:3.*.*", "torch/cifar10@/data"]
@@ -71,9 +38,9 @@ def test_what_is_a_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_specs_that_are_incomplete() -> None:
-    assert "torch/NAME@FOLDER" in _refused("torch/").hint
-    assert "hfds/NAME@FOLDER" in _refused("hfds/mnist@").hint
-    assert _refused("wds/").hint == "Write wds/FOLDER."
+    assert "torch/NAME@FOLDER" in refused("torch/").hint
+    assert "hfds/NAME@FOLDER" in refused("hfds/mnist@").hint
+    assert refused("wds/").hint == "Write wds/FOLDER."
 
 
 @pytest.mark.parametrize(
@@ -86,7 +53,7 @@ def test_specs_that_are_incomplete() -> None:
 )
 def test_a_missing_package(data: str, module: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    error = _refused(data)
+    error = refused(data)
     assert error.message == f"'{data}' needs the package {package}, which is not installed."
     assert error.hint == f"Run: pip install {package}"
 
@@ -105,7 +72,7 @@ def test_hfds_of_an_image_folder(tiny_data: Path, tmp_path: Path) -> None:
         assert path.is_relative_to(tiny_data / "val")
         assert path.parent.name == TINY_CLASSES[val.labels[index]]
         assert val.read(index) == path.read_bytes()
-    _check_protocol(train)
+    check_protocol(train)
     assert list(tmp_path.rglob("*.arrow"))
 
 
@@ -117,16 +84,10 @@ def _parquet(folder: Path, split: str, columns: dict[str, Any], features: dict[s
     table.to_parquet(folder / f"{split}.parquet")
 
 
-def _png(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((4, 6, 3), value, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def test_hfds_of_parquet_files_with_other_column_names(tmp_path: Path) -> None:
     import datasets
 
-    data, files = tmp_path / "p@rquet", [_png(value) for value in range(4)]
+    data, files = tmp_path / "p@rquet", [png(value) for value in range(4)]
     features = {"img": datasets.Image(), "id": datasets.Value("int64"), "cls": datasets.ClassLabel(names=["b", "a"])}
     for split, labels in (("train", [0, 1, 1, 0]), ("test", [1, 1, 0, 1])):
         rows = {"img": [{"bytes": file, "path": None} for file in files], "id": [7, 8, 9, 10], "cls": labels}
@@ -137,17 +98,17 @@ def test_hfds_of_parquet_files_with_other_column_names(tmp_path: Path) -> None:
     assert val.labels.tolist() == [1, 1, 0, 1]
     assert [val.read(index) for index in range(4)] == files
     assert val.name(3) == f"{val.where}[3]"
-    _check_protocol(val)
+    check_protocol(val)
 
 
 def test_hfds_labels_without_names_and_rows_without_image(tmp_path: Path) -> None:
     import datasets
 
-    rows = {"image": [{"bytes": _png(0), "path": None}, None], "label": [2, 0]}
+    rows = {"image": [{"bytes": png(0), "path": None}, None], "label": [2, 0]}
     _parquet(tmp_path / "numbers", "train", rows, {"image": datasets.Image(), "label": datasets.Value("int16")})
     images = open_spec(f"hfds/{tmp_path / 'numbers'}", "train")
     assert images.class_names == ("0", "1", "2")
-    assert images.read(0) == _png(0)
+    assert images.read(0) == png(0)
     with pytest.raises(OSError, match="no image"):
         images.read(1)
 
@@ -155,7 +116,7 @@ def test_hfds_labels_without_names_and_rows_without_image(tmp_path: Path) -> Non
 def test_hfds_without_labels_or_split(tmp_path: Path) -> None:
     import datasets
 
-    image = {"bytes": _png(0), "path": None}
+    image = {"bytes": png(0), "path": None}
     unlabelled = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["a"])}
     words = {"image": datasets.Image(), "label": datasets.Value("string")}
     _parquet(tmp_path / "hidden", "train", {"image": [image], "label": [-1]}, unlabelled)
@@ -163,19 +124,19 @@ def test_hfds_without_labels_or_split(tmp_path: Path) -> None:
     _parquet(
         tmp_path / "plain", "train", {"image": [image], "x": [0]}, {"image": datasets.Image(), "x": words["label"]}
     )
-    assert "no class labels" in _refused(f"hfds/{tmp_path / 'hidden'}").message
-    assert "no class labels" in _refused(f"hfds/{tmp_path / 'words'}").message
-    missing = _refused(f"hfds/{tmp_path / 'plain'}")
+    assert "no class labels" in refused(f"hfds/{tmp_path / 'hidden'}").message
+    assert "no class labels" in refused(f"hfds/{tmp_path / 'words'}").message
+    missing = refused(f"hfds/{tmp_path / 'plain'}")
     assert "no column 'label'" in missing.message
     assert "It has: image, x." in missing.hint
     for split in ("val", "test"):
-        no_split = _refused(f"hfds/{tmp_path / 'words'}", split)
+        no_split = refused(f"hfds/{tmp_path / 'words'}", split)
         assert f"no '{split}' split" in no_split.message
         assert no_split.hint == "It has: train."
 
 
 def test_hfds_that_cannot_be_reached() -> None:
-    error = _refused("hfds/nobody/nothing")
+    error = refused("hfds/nobody/nothing")
     assert "'hfds/nobody/nothing' cannot be opened: Couldn't reach" in error.message
     assert "huggingface.co/datasets" in error.hint
 
@@ -183,7 +144,7 @@ def test_hfds_that_cannot_be_reached() -> None:
 def test_hfds_code_is_not_executed(tmp_path: Path) -> None:
     (tmp_path / "scripted").mkdir()
     (tmp_path / "scripted" / "scripted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    assert "cannot be opened" in _refused(f"hfds/{tmp_path / 'scripted'}").message
+    assert "cannot be opened" in refused(f"hfds/{tmp_path / 'scripted'}").message
     assert not (tmp_path / "ran").exists()
 
 
@@ -195,10 +156,10 @@ def test_torch_image_folder(tiny_data: Path) -> None:
     assert (len(val), val.class_names) == (12, TINY_CLASSES)
     for index in range(len(val)):
         assert Path(val.name(index)).parent == tiny_data / "val" / TINY_CLASSES[val.labels[index]]
-        assert np.array_equal(_pixels(val.read(index)), _pixels(Path(val.name(index)).read_bytes()))
+        assert np.array_equal(pixels_of(val.read(index)), pixels_of(Path(val.name(index)).read_bytes()))
     assert len(open_spec(f"Torch/Folder@{tiny_data}", "train")) == 24
-    _check_protocol(val)
-    error = _refused(f"torch/image_folder@{tiny_data}", "test")
+    check_protocol(val)
+    error = refused(f"torch/image_folder@{tiny_data}", "test")
     assert "no 'test' split" in error.message
     assert error.hint == "It has: train, val."
 
@@ -235,9 +196,9 @@ def test_torch_cifar10(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for split in ("val", "test"):
         held_out = open_spec(f"torch/cifar10@{tmp_path}", split)
         assert held_out.labels.tolist() == [5, 9]
-        assert np.array_equal(_pixels(held_out.read(1)), pixels[11])
+        assert np.array_equal(pixels_of(held_out.read(1)), pixels[11])
         assert held_out.name(1) == f"torch/cifar10@{tmp_path} ({split})[1]"
-    _check_protocol(train)
+    check_protocol(train)
 
 
 def test_torch_downloads_to_the_cache_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,21 +211,21 @@ def test_torch_downloads_to_the_cache_only(tmp_path: Path, monkeypatch: pytest.M
 
     asked: list[Path] = []
     monkeypatch.setattr(CIFAR10, "download", no_network)
-    error = _refused("torch/cifar10")
+    error = refused("torch/cifar10")
     assert error.message == "'torch/cifar10' cannot be opened: no route to host."
     assert "network" in error.hint
     assert asked == [user_cache_path("fastvit") / "torch" / "cifar10"]
-    empty = _refused(f"torch/cifar10@{tmp_path}")
+    empty = refused(f"torch/cifar10@{tmp_path}")
     assert "not found" in empty.message
     assert "without a folder" in empty.hint
     assert len(asked) == 1
-    assert "There is no folder" in _refused(f"torch/cifar10@{tmp_path / 'gone'}").message
+    assert "There is no folder" in refused(f"torch/cifar10@{tmp_path / 'gone'}").message
 
 
 def test_torch_names(tmp_path: Path) -> None:
-    assert "Did you mean 'cifar10'?" in _refused("torch/cifar01").hint
-    assert _refused("torch/imagenet").hint == "Say where it is: torch/imagenet@FOLDER"
-    assert "cannot be opened" in _refused(f"torch/places365@{tmp_path}", "test").message  # it has no such split
+    assert "Did you mean 'cifar10'?" in refused("torch/cifar01").hint
+    assert refused("torch/imagenet").hint == "Say where it is: torch/imagenet@FOLDER"
+    assert "cannot be opened" in refused(f"torch/places365@{tmp_path}", "test").message  # it has no such split
 
 
 def test_torch_data_sets_that_keep_their_labels_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -292,129 +253,6 @@ def test_torch_data_sets_that_keep_their_labels_elsewhere(monkeypatch: pytest.Mo
 # WebDataset
 
 
-def _write_shard(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, mode) as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
-def _sample(key: str, label: int, suffix: str = "png", **more: bytes) -> list[tuple[str, bytes]]:
-    files = {suffix: _png(label), "cls": str(label).encode(), **more}
-    return [(f"{key}.{name}", content) for name, content in files.items()]
-
-
-def _write_info(folder: Path, **splits: dict[str, Any]) -> None:
-    for name, split in splits.items():
-        split.update(name=name, num_samples=sum(split["shard_lengths"]))
-    (folder / "_info.json").write_text(json.dumps({"splits": splits}))
-
-
-def test_wds_with_info(tmp_path: Path) -> None:
-    first = [*_sample("a/0", 3), *_sample("a/1", 0, "JPG"), ("__meta__/x.txt", b"skipped")]
-    _write_shard(tmp_path / "s-0.tar", first)
-    _write_shard(tmp_path / "s-1.tar", _sample("b/0", 1, "webp", json=b"{}", png=b"not the first choice of none"))
-    _write_shard(tmp_path / "t-0.tar", _sample("c", 2))
-    _write_info(
-        tmp_path,
-        train={"filenames": ["s-1.tar", "s-0.tar"], "shard_lengths": [1, 2]},
-        validation={"filenames": ["t-0.tar"], "shard_lengths": [1]},
-    )
-    train = open_spec(f"wds/{tmp_path}", "train")
-    assert train.labels.tolist() == [1, 3, 0]
-    assert train.class_names == ("0", "1", "2", "3")
-    assert [train.read(index) for index in (2, 1, 0)] == [_png(0), _png(3), b"not the first choice of none"]
-    assert train.name(2) == f"{tmp_path}/s-0.tar:a/1.JPG"
-    _check_protocol(open_spec(f"WDS/{tmp_path}", "val"))
-    no_test = _refused(f"wds/{tmp_path}", "test")
-    assert "no 'test' split" in no_test.message
-    assert no_test.hint == "It has: train, validation."
-
-
-def test_wds_gives_what_timm_streams(tmp_path: Path) -> None:
-    from timm.data.readers import create_reader
-
-    for shard in range(2):
-        samples = [file for number in range(3) for file in _sample(f"{shard}{number}", 3 * shard + number)]
-        _write_shard(tmp_path / f"{shard}.tar", samples)
-    _write_info(tmp_path, train={"filenames": ["0.tar", "1.tar"], "shard_lengths": [3, 3]})
-    images = open_spec(f"wds/{tmp_path}", "train")
-    streamed = list(create_reader("wds/", root=str(tmp_path), split="train"))
-    assert images.labels.tolist() == [label for _, label in streamed]
-    for index, (image, _) in enumerate(streamed):
-        assert np.array_equal(_pixels(images.read(index)), _pixels(image))
-
-
-def test_wds_by_name_and_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    _write_shard(tmp_path / "d" / "pets-train-01.tar", _sample("b", 1))
-    _write_shard(tmp_path / "d" / "pets-train-00.tar", _sample("a", 0))
-    _write_shard(tmp_path / "d" / "constraints.tar", _sample("x", 7))
-    _write_shard(tmp_path / "d" / "val" / "0.tar", _sample("c", 1))
-    assert open_spec("wds/d", "train").labels.tolist() == [0, 1]
-    val = open_spec("wds/d", "val")
-    monkeypatch.chdir("/")
-    assert val.read(0) == _png(1)
-    assert _refused(f"wds/{tmp_path / 'd'}", "test").hint == "It has: train, val."
-
-
-def test_wds_label_in_json(tmp_path: Path) -> None:
-    samples = [
-        (f"{n}.{s}", c) for n, k in enumerate((2, -1, 0)) for s, c in (("png", _png(n)), ("json", b'{"k": %d}' % k))
-    ]
-    _write_shard(tmp_path / "0.tar", samples)
-    _write_info(tmp_path, train={"filenames": ["0.tar"], "shard_lengths": [2], "alt_label": "k"})
-    images = open_spec(f"wds/{tmp_path}", "train")
-    assert images.labels.tolist() == [2, 0]
-    assert [images.read(0), images.read(1)] == [_png(0), _png(2)]
-    _write_info(tmp_path, train={"filenames": ["0.tar"], "shard_lengths": [2], "alt_label": "other"})
-    assert "has no class that is a number" in _refused(f"wds/{tmp_path}").message
-
-
-@pytest.mark.parametrize(
-    ("members", "message"),
-    [
-        ([("a.cls", b"0")], "The sample 'a' of .* has no image"),
-        ([("a.png", b"x")], "The sample 'a' of .* has no .cls file"),
-        ([("a.png", b"x"), ("a.cls", b"cat")], "The sample 'a' of .* has no class that is a number"),
-        ([], "holds no images"),
-    ],
-)
-def test_wds_samples_that_are_incomplete(members: list[tuple[str, bytes]], message: str, tmp_path: Path) -> None:
-    _write_shard(tmp_path / "train.tar", members)
-    _refused(f"wds/{tmp_path}")
-    with pytest.raises(FastViTError, match=message):
-        open_spec(f"wds/{tmp_path}", "train")
-
-
-def test_wds_shards_that_are_damaged(tmp_path: Path) -> None:
-    shard = _write_shard(tmp_path / "train.tar", _sample("a", 0), mode="w:gz")
-    assert "cannot be read as a tar file" in _refused(f"wds/{tmp_path}").message
-    _write_shard(shard, _sample("a", 0))
-    _write_info(tmp_path, train={"filenames": ["train.tar"], "shard_lengths": [2]})
-    assert "holds 1 samples and not 2" in _refused(f"wds/{tmp_path}").message
-    _write_info(tmp_path, train={"filenames": ["train.tar"], "shard_lengths": []})
-    assert len(open_spec(f"wds/{tmp_path}", "train")) == 1
-    _write_info(tmp_path, train={"filenames": ["gone.tar"], "shard_lengths": [1]})
-    assert "gone.tar' cannot be read" in _refused(f"wds/{tmp_path}").message
-    (tmp_path / "_info.json").write_text('{"splits": {"train": {}}}')
-    assert "KeyError" in _refused(f"wds/{tmp_path}").message
-    (tmp_path / "_info.json").write_text("{")
-    assert "_info.json' cannot be read" in _refused(f"wds/{tmp_path}").message
-    assert "There is no folder" in _refused(f"wds/{tmp_path / 'gone'}").message
-    (tmp_path / "_info.json").unlink()
-    images = open_spec(f"wds/{tmp_path}", "train")
-    os.truncate(shard, 520)
-    with pytest.raises(OSError, match="ends early"):
-        images.read(0)
-
-
-# TensorFlow Datasets
-
-
 class _FakeSource(list[dict[str, Any]]):
     dataset_info: SimpleNamespace
 
@@ -431,7 +269,7 @@ def _fake_tfds(monkeypatch: pytest.MonkeyPatch, features: dict[str, Any]) -> lis
         rows = {"train": (1, 0, 1), "test": (0,)}
         sources = {}
         for split, labels in rows.items():
-            sources[split] = _FakeSource({"image": _png(label), "label": np.int64(label)} for label in labels)
+            sources[split] = _FakeSource({"image": png(label), "label": np.int64(label)} for label in labels)
             sources[split].dataset_info = SimpleNamespace(features=features)
         return sources
 
@@ -456,11 +294,11 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert capsys.readouterr().out == ""
     assert calls == [{"name": "pets/big:1.0.0", "data_dir": str(tmp_path), "decoders": {"image": "skipped"}}]
     assert (train.class_names, train.labels.tolist()) == (("cat", "dog"), [1, 0, 1])
-    assert [train.read(index) for index in (2, 1)] == [_png(1), _png(0)]
-    _check_protocol(train)
+    assert [train.read(index) for index in (2, 1)] == [png(1), png(0)]
+    check_protocol(train)
     assert len(calls) == 1
     monkeypatch.setattr(os, "getpid", lambda: -1)  # as in a worker
-    assert train.read(0) == _png(1)
+    assert train.read(0) == png(1)
     assert len(calls) == 2
     val = open_spec("tfds/pets", "val")
     assert val.where == "tfds/pets (test)"
@@ -469,28 +307,7 @@ def test_tfds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
 def test_tfds_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     _fake_tfds(monkeypatch, {"image": None, "objects": None})
-    assert _refused("tfds/nothing").message == "'tfds/nothing' cannot be opened: Dataset nothing not found."
-    no_label = _refused("tfds/coco")
+    assert refused("tfds/nothing").message == "'tfds/nothing' cannot be opened: Dataset nothing not found."
+    no_label = refused("tfds/coco")
     assert "no feature 'label'" in no_label.message
     assert "It has: image, objects." in no_label.hint
-
-
-def test_a_shard_data_set_and_its_folder_agree(tmp_path: Path) -> None:
-    """The same images through three kinds have the same classes and pixels."""
-    small = draw_tiny_data(tmp_path / "small", train=2, val=1)
-    files = sorted((small / "train").rglob("*.jpg"))
-    members = [
-        (f"{number:04d}.{suffix}", content)
-        for number, file in enumerate(files)
-        for suffix, content in (
-            ("jpg", file.read_bytes()),
-            ("cls", str(TINY_CLASSES.index(file.parent.name)).encode()),
-        )
-    ]
-    _write_shard(tmp_path / "shards" / "train.tar", members)
-    kinds = [f"hfds/{small}@{tmp_path / 'cache'}", f"torch/folder@{small}", f"wds/{tmp_path / 'shards'}"]
-    hub, torch, shards = (open_spec(data, "train") for data in kinds)
-    assert hub.labels.tolist() == torch.labels.tolist() == shards.labels.tolist()
-    for index in range(len(files)):
-        assert hub.read(index) == shards.read(index) == files[index].read_bytes()
-        assert np.array_equal(_pixels(hub.read(index)), _pixels(torch.read(index)))
