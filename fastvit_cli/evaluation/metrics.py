@@ -43,8 +43,9 @@ class ScoreCounter:
         """Count one batch: logits (B, classes), labels (B,)."""
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
         first = logits.argmax(1) == labels  # of equal logits topk may name any, argmax names the same everywhere
-        self._top1 += int(first.sum())
-        self._top5 += int((first | (best == labels.unsqueeze(1)).any(1)).sum())
+        answered = logits.isfinite().all(1)  # of NaN both would name the first
+        self._top1 += int((first & answered).sum())
+        self._top5 += int(((first | (best == labels.unsqueeze(1)).any(1)) & answered).sum())
         units = F.cross_entropy(logits.double(), labels, reduction="none") / _LOSS_UNIT
         finite = units < 2.0**62
         self._loss += sum(units[finite].round().long().tolist())

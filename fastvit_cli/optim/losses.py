@@ -14,17 +14,17 @@ class TrainingLoss:
 
     Cross-entropy, w being 1 without `class_weights`, p the softmax, y the labels, t the soft targets:
 
-    - soft: sum_bc(w_c t_bc (-log p_bc)) / sum_bc(w_c t_bc), which is the mean over images where t sum to 1 and w is 1
-    - labels: torch's weighted mean, sum_bc(w_c s_bc (-log p_bc)) / sum_b(w_y) with s the smoothed one-hot labels,
-      so that without smoothing labels and their one-hot targets have the same loss
+    - soft: sum_bc(w_c t_bc (-log p_bc)) / B
+    - labels: the same with the smoothed one-hot labels in the place of t
 
-    Either is 0 / 0 = nan for a batch whose classes all weigh 0.
+    torch's own weighted mean divides by the weights in the batch. In a small batch they cancel, all of them in one of
+    a single class, and the mean of two halves of a batch is not that of the whole.
 
     Args:
         label_smoothing: share of a label that is spread over all C classes; soft targets are left alone.
         bce: one yes or no a class (timm's `BinaryCrossEntropy`), a mean over images and classes.
         bce_threshold: targets above it count as 1, others as 0, after smoothing; None takes them as they are.
-        class_weights: (C,) on the logits' device. With `bce` they multiply the columns, and no mean is taken by them.
+        class_weights: (C,) on the logits' device, 1 on average over the images. With `bce` they multiply the columns.
     """
 
     def __init__(
@@ -49,12 +49,11 @@ class TrainingLoss:
         if self._bce is not None:
             loss: Tensor = self._bce(logits, targets)
             return loss
-        if not soft:
-            return F.cross_entropy(logits, targets, self._weights, label_smoothing=self._smoothing)
+        smoothing = 0.0 if soft else self._smoothing
         if self._weights is None:
-            return F.cross_entropy(logits, targets)
-        # torch would divide by B, which makes a batch of rare classes count for more than the same labels do.
-        return F.cross_entropy(logits, targets, self._weights, reduction="sum") / (targets * self._weights).sum()
+            return F.cross_entropy(logits, targets, label_smoothing=smoothing)
+        weighted = F.cross_entropy(logits, targets, self._weights, reduction="sum", label_smoothing=smoothing)
+        return weighted / len(logits)
 
 
 class DistillationLoss:

@@ -38,8 +38,8 @@ class CompiledRuntime:
             WorkFailedError: the network cannot be compiled here.
         """
         count = len(images)
-        self._batch_size = max(self._batch_size, count)
-        batch = F.pad(images, (0, 0, 0, 0, 0, 0, 0, self._batch_size - count))
+        filled = max(self._batch_size, count)
+        batch = F.pad(images, (0, 0, 0, 0, 0, 0, 0, filled - count))
         normalized = normalize(batch.to(self.device, non_blocking=True), self.info)
         try:
             out: Tensor = self._compiled(normalized)
@@ -50,4 +50,5 @@ class CompiledRuntime:
                 f"PyTorch cannot compile the network here ({type(error).__name__}).",
                 "Install a C++ compiler, or pass --engine torch.",
             ) from error
+        self._batch_size = filled  # not before: the caller tries again with fewer where memory ran out
         return out[:count].float().cpu()

@@ -1,5 +1,6 @@
 """ONNX Runtime."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -38,6 +39,8 @@ class OnnxRuntime:
             require_file(model)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _SEVERITY_ERROR
+        if "OMP_NUM_THREADS" in os.environ:  # the share of each of several processes, which this library overlooks
+            options.intra_op_num_threads = torch.get_num_threads()
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         cuda = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -34,6 +34,13 @@ def test_of_equal_logits_every_count_takes_the_same() -> None:
     assert counter.scores.top5 >= counter.scores.top1
 
 
+def test_logits_that_are_no_numbers_are_wrong() -> None:
+    logits = torch.tensor([[torch.nan, torch.nan], [0.0, torch.inf], [torch.nan, 0.0], [1.0, 0.0]])
+    counter = ScoreCounter()
+    counter.add(logits, torch.tensor([0, 1, 0, 0]))
+    assert (counter.scores.top1, counter.scores.top5) == (25.0, 25.0)
+
+
 def test_top5_is_capped_by_the_classes() -> None:
     counter = ScoreCounter()
     counter.add(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))

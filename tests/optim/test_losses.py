@@ -30,8 +30,8 @@ def test_cross_entropy_of_labels(logits: Tensor, smoothing: float) -> None:
     loss = TrainingLoss(label_smoothing=smoothing)(logits, LABELS)
     torch.testing.assert_close(loss, LabelSmoothingCrossEntropy(smoothing)(logits, LABELS))
     weighted = TrainingLoss(label_smoothing=smoothing, class_weights=WEIGHTS)(logits, LABELS)
-    expected = torch.nn.CrossEntropyLoss(WEIGHTS, label_smoothing=smoothing)(logits, LABELS)
-    assert torch.equal(weighted, expected)
+    each = F.cross_entropy(logits, LABELS, WEIGHTS, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(weighted, each.mean())
     assert not torch.isclose(weighted, loss)
 
 
@@ -41,13 +41,24 @@ def test_cross_entropy_of_soft_targets_is_not_smoothed_again(logits: Tensor, sof
     torch.testing.assert_close(TrainingLoss(class_weights=torch.ones(C))(logits, soft), loss)
 
 
-def test_weighted_soft_targets_are_a_weighted_mean(logits: Tensor, soft: Tensor) -> None:
+def test_weighted_soft_targets_are_a_mean_over_images(logits: Tensor, soft: Tensor) -> None:
     loss = TrainingLoss(class_weights=WEIGHTS)
-    weighted = WEIGHTS * soft
-    expected = (weighted * -logits.log_softmax(1)).sum() / weighted.sum()
+    expected = (WEIGHTS * soft * -logits.log_softmax(1)).sum() / B
     torch.testing.assert_close(loss(logits, soft), expected)
     torch.testing.assert_close(loss(logits, F.one_hot(LABELS, C).float()), loss(logits, LABELS))
-    torch.testing.assert_close(TrainingLoss(class_weights=7 * WEIGHTS)(logits, soft), expected)
+
+
+@pytest.mark.parametrize("bce", [False, True])
+def test_weights_count_the_same_in_batches_of_any_size(logits: Tensor, soft: Tensor, bce: bool) -> None:
+    loss = TrainingLoss(bce=bce, class_weights=balanced_class_weights(LABELS, C))
+    for targets in (LABELS, soft):
+        for size in (1, 2, 4):
+            parts = [loss(*part) for part in zip(logits.split(size), targets.split(size), strict=True)]
+            torch.testing.assert_close(torch.stack(parts).mean(), loss(logits, targets))
+    if not bce:  # where each image's own loss is the same, so is each class's part
+        first = [loss(torch.zeros(1, C), LABELS[[place]]) for place in range(B)]
+        of_class = [sum(part for part, label in zip(first, LABELS, strict=True) if label == c) for c in range(C)]
+        torch.testing.assert_close(torch.stack(of_class), of_class[0].expand(C))  # type: ignore[union-attr,arg-type]
 
 
 @pytest.mark.parametrize("threshold", [None, 0.2])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import onnxruntime
 import pytest
 import torch
 from helpers.evaluation_models import Colours
 from helpers.loaded import SIZE, loaded_model, pixels
+from torch import Tensor
 
 from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.evaluation.evaluate import InMemory
 from fastvit_cli.runtimes import engines
 from fastvit_cli.runtimes.compiled_runtime import CompiledRuntime
 from fastvit_cli.runtimes.engines import with_engine
+from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 CPU = torch.device("cpu")
@@ -95,6 +99,49 @@ def test_compiled_batches_have_one_size(opened: TorchRuntime, monkeypatch: pytes
     found = torch.cat([runtime.logits(images[:3]), runtime.logits(images[3:])])
     torch.testing.assert_close(found, opened.logits(images), rtol=0, atol=2e-6)
     assert seen == [3, 3]
+
+
+def test_a_compiled_batch_beyond_memory_is_tried_in_parts(
+    opened: TorchRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def compile_for_two(network: Any, options: Any) -> Any:  # noqa: ARG001 - torch's signature
+        def run(batch: Tensor) -> Tensor:
+            tried.append(len(batch))
+            if len(batch) > 2:
+                raise torch.OutOfMemoryError
+            logits: Tensor = network(batch)
+            return logits
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_for_two)
+    images = pixels(7)
+    found = InMemory(with_engine(opened, "compile", SIZE, 10).runtime)(images)
+    torch.testing.assert_close(found, opened.logits(images), rtol=0, atol=2e-6)
+    assert tried == [7, 3, *[1] * 7]
+
+
+@pytest.mark.parametrize(("variable", "threads"), [(None, 0), ("1", 1)])
+def test_onnx_runtime_keeps_to_the_threads_of_its_process(
+    variable: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(_model: Any, options: Any, **_: Any) -> None:
+        asked.append(options.intra_op_num_threads)
+        raise RuntimeError("no graph")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", refuse)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    if variable is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    with pytest.raises(FastViTError, match="no graph"):
+        OnnxRuntime(b"", CPU)
+    assert asked == [threads], "0 is the library's own choice"
 
 
 def test_without_a_compiler(opened: TorchRuntime, monkeypatch: pytest.MonkeyPatch) -> None:
