@@ -43,7 +43,6 @@ app = typer.Typer(
     name="fastvit",
     cls=_PlainGroup,
     help="Train, validate, use, fuse, export and time FastViT image models.",
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -79,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after the program's name; None takes those of the process.
     """
-    words = insert_bare_values(sys.argv[1:] if argv is None else argv)
+    words = insert_bare_values(sys.argv[1:] if argv is None else argv) or ["--help"]
     command = next((word for word in words if not word.startswith("-")), None)
     if command != "bench":  # which is alone on the machine, and times what any program of the user's would see
         share_the_cores()

@@ -4,6 +4,7 @@ Core rooms declare a config with `option(...)` fields; `commands/signature.py` m
 YAML files use the same field names, and the config is what the core function takes. Nothing heavy is imported.
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -83,10 +84,9 @@ def _check_value(flag: str, value: Any, spec: OptionSpec) -> None:
             f"{flag} does not take '{value}'.",
             f"{closest(str(value), spec.choices)}Pass one of: {', '.join(spec.choices)}.",
         )
-    # Written so that NaN is refused too.
     above = spec.minimum is None or value >= spec.minimum
     below = spec.maximum is None or value <= spec.maximum
-    if not (above and below):
+    if not (above and below) or (isinstance(value, float) and not math.isfinite(value)):
         raise FastViTError(f"{flag} is {value}.", f"Pass {bounds_text(spec)}.")
 
 

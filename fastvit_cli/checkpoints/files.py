@@ -117,7 +117,7 @@ def _check_records(path: Path) -> None:
                     pass
 
 
-_EMA_WRAPPERS = ("state_dict_ema", "model_ema")
+_EMA_WRAPPERS = ("state_dict_ema", "model_ema", "ema")
 _PLAIN_WRAPPERS = ("state_dict", "model")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.evaluation.evaluate import InMemory
+from fastvit_cli.evaluation.metrics import hits
 from fastvit_cli.runtimes.base import Runtime
 from fastvit_cli.runtimes.compare import Comparison, ComparisonCounter, check_same_outputs
 
@@ -82,7 +83,7 @@ class PairCounter:
         check_same_outputs(self._first, logits, self._other, found)
         self._logits.add(logits, found)
         first, other = logits.argmax(1), found.argmax(1)
-        right, other_right = first == labels, other == labels
+        right, other_right = hits(logits, labels), hits(found, labels)
         self._hits += int(right.sum())
         self._other_hits += int(other_right.sum())
         self._only_first += int((right & ~other_right).sum())

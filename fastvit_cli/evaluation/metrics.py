@@ -23,6 +23,7 @@ class Scores:
     top5: float
     loss: float
     num_images: int
+    not_finite: int
 
 
 _LOSS_UNIT = 2.0**-40  # nats
@@ -42,10 +43,10 @@ class ScoreCounter:
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count one batch: logits (B, classes), labels (B,)."""
         best = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        first = logits.argmax(1) == labels  # of equal logits topk may name any, argmax names the same everywhere
-        answered = logits.isfinite().all(1)  # of NaN both would name the first
-        self._top1 += int((first & answered).sum())
-        self._top5 += int(((first | (best == labels.unsqueeze(1)).any(1)) & answered).sum())
+        answered = logits.isfinite().all(1)  # of NaN topk and argmax name the first
+        first = hits(logits, labels)
+        self._top1 += int(first.sum())
+        self._top5 += int((first | (best == labels.unsqueeze(1)).any(1) & answered).sum())
         units = F.cross_entropy(logits.double(), labels, reduction="none") / _LOSS_UNIT
         finite = units < 2.0**62
         self._loss += sum(units[finite].round().long().tolist())
@@ -68,7 +69,16 @@ class ScoreCounter:
             top5=100.0 * self._top5 / self.images,
             loss=math.nan if self._not_finite else self._loss * _LOSS_UNIT / self.images,
             num_images=self.images,
+            not_finite=self._not_finite,
         )
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which images (B,) are answered rightly; logits that are not finite answer nothing.
+
+    Of equal logits topk may name any, argmax names the same everywhere.
+    """
+    return (logits.argmax(1) == labels) & logits.isfinite().all(1)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

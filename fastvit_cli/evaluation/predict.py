@@ -1,6 +1,7 @@
 """Classes of single images, without labels."""
 
 import glob
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from fastvit_cli.evaluation.config import PredictConfig
 from fastvit_cli.evaluation.evaluate import InMemory
 from fastvit_cli.runtimes.base import Runtime
 
+_NO_ANSWER = "the network gives NaN or infinity"
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -32,7 +35,7 @@ class Guess:
 
 @dataclass(frozen=True)
 class ImageGuesses:
-    """The most probable classes of one image, or why it cannot be read."""
+    """The most probable classes of one image, or why there are none."""
 
     image: str
     guesses: tuple[Guess, ...]
@@ -108,7 +111,7 @@ def predict(
 ) -> PredictResult:
     """The `config.top_k` most probable classes of each image, turned upright by its EXIF orientation.
 
-    An image that cannot be read gets its reason in the place of classes.
+    An image that cannot be read, or has logits that are not finite, gets the reason in the place of classes.
 
     Raises:
         FastViTError: the model is no classifier.
@@ -121,10 +124,9 @@ def predict(
         batch = paths[start : start + config.batch_size]
         pixels, errors = _read(batch, transform)
         guesses = iter(_guesses(forward, pixels, names, config.top_k))
-        rows += [
-            ImageGuesses(str(path), (), error) if error else ImageGuesses(str(path), next(guesses))
-            for path, error in zip(batch, errors, strict=True)
-        ]
+        for path, error in zip(batch, errors, strict=True):
+            found = () if error else next(guesses)
+            rows.append(ImageGuesses(str(path), found, error if error or found else _NO_ANSWER))
         if on_progress is not None:
             on_progress(len(rows), len(paths))
     return PredictResult(model, runtime.engine, tuple(rows))
@@ -152,4 +154,5 @@ def _guesses(
     best = forward(images).double().softmax(1).topk(min(count, len(names)), dim=1)
     for probabilities, indices in zip(best.values.tolist(), best.indices.tolist(), strict=True):
         pairs = zip(indices, probabilities, strict=True)
-        yield tuple(Guess(names[index], index, probability) for index, probability in pairs)
+        # Of logits that are not finite no softmax is: such an image has no classes.
+        yield tuple(Guess(names[index], index, value) for index, value in pairs if math.isfinite(value))

@@ -12,7 +12,7 @@ from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images, with_model_classes
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.distributed import ALONE, World
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.evaluation.calibration import (
     ReliabilityBin,
     expected_calibration_error,
@@ -141,7 +141,8 @@ def validate(
     Raises:
         FastViTError: no such split, classes the model does not know, too many unreadable images, a bad file of
             labels, models of other classes, or an engine that cannot run the model.
-        WorkFailedError: a process that reads images was killed, or the device has no memory for one image.
+        WorkFailedError: a process that reads images was killed, the device has no memory for one image, or the
+            logits of an image are not finite.
     """
     tell = listeners or Listeners()
     preprocessing = opened.info.preprocessing.at_size(config.img_size)
@@ -171,6 +172,11 @@ def validate(
     with worker_death_explained(loader.workers):
         found = evaluate(runtime, loader, tell.progress, tell.unreadable, details.add, tell.smaller_batch, world)
     details.add_up(world)
+    if found.scores.not_finite:
+        raise WorkFailedError(
+            f"'{model}' gives NaN or infinity for {found.scores.not_finite} of {found.scores.num_images:,} images.",
+            "Pass a checkpoint from before its training diverged; where half precision overflows, a file in float32.",
+        )
     scores, bins, classes = found.scores, details.calibration.bins, details.classes.scores(images.class_names)
     low, high = wilson_interval(round(scores.top1 * scores.num_images / 100.0), scores.num_images)
     result = ValidateResult(

@@ -74,9 +74,9 @@ def quantize(model: "onnx.ModelProto", calibration: Calibration) -> tuple["onnx.
     quantized.producer_name, quantized.producer_version = model.producer_name, model.producer_version
     quantized.doc_string = model.doc_string
     ratio = speed_ratio(model, quantized, exact.as_input(images[:1]))
+    others = "; the others lost too much alone" if len(chosen) < len(candidates) else ""
     return quantized, (
-        f"int8: {len(chosen)} of {len(candidates)} 1x1 convolutions, calibrated on {len(images)} images; the others "
-        "lost too much alone",
+        f"int8: {len(chosen)} of {len(candidates)} 1x1 convolutions, calibrated on {len(images)} images{others}",
         _speed_words(ratio),
     )
 

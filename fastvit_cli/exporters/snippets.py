@@ -71,7 +71,8 @@ _RUNNERS = {
     ),
     "openvino": (
         "import openvino",
-        'model = openvino.compile_model("$file", "CPU")\noutput = model(images)[0]',
+        'exactly = {"INFERENCE_PRECISION_HINT": "f32"}  # or a CPU that has bfloat16 takes that\n'
+        'model = openvino.compile_model("$file", "CPU", exactly)\noutput = model(images)[0]',
     ),
 }
 

@@ -1,5 +1,6 @@
 """Options of `fastvit train`."""
 
+import functools
 from dataclasses import dataclass
 
 from fastvit_cli.data.config import RANDOM, DataConfig
@@ -23,7 +24,7 @@ PANEL_DISTRIBUTED = "Several devices"
 PANEL_DISTILLATION = "Distillation"
 NO_POLICY = "none"
 DISTILLATION_TYPES = ("hard", "soft", "none")
-_RECIPE_DEFAULT = "the recipe's"
+_recipe_option = functools.partial(option, default_text="the recipe's")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,23 +106,16 @@ class TrainConfig(ModelConfig, DataConfig):
         maximum=1.0,
         default_text="the variant's, .90 or .95; demo 1.0",
     )
-    epochs: int = option(
-        100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1, default_text=_RECIPE_DEFAULT
-    )
-    batch_size: int = option(
-        64,
-        "Images at once; auto tries which is the largest that fits.",
-        panel=PANEL_TRAINING,
-        minimum=2,
-        auto=True,
-        default_text=_RECIPE_DEFAULT,
+    epochs: int = _recipe_option(100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1)
+    batch_size: int = _recipe_option(
+        64, "Images at once; auto tries which is the largest that fits.", panel=PANEL_TRAINING, minimum=2, auto=True
     )
     total_batch_size: int | None = option(
         None,
         "Images an update, over all processes; what they do not hold at once is accumulated.",
         panel=PANEL_TRAINING,
         minimum=2,
-        default_text="--batch-size times the processes",
+        default_text="--batch-size times the processes, or the recipe's",
     )
     nproc_per_node: int | None = processes_option(PANEL_DISTRIBUTED)
     sync_bn: bool = option(False, "BatchNorm over the batches of all processes; CUDA only.", panel=PANEL_DISTRIBUTED)
@@ -130,34 +124,34 @@ class TrainConfig(ModelConfig, DataConfig):
         "Model to learn from: a timm name such as regnety_160.deit_in1k, a checkpoint, run folder or exported file.",
         panel=PANEL_DISTILLATION,
         metavar="NAME|FILE",
-        default_text="none",
+        default_text="none, or the recipe's",
     )
-    distillation_type: str = option(
+    distillation_type: str = _recipe_option(
         "hard",
         "hard: the class the teacher names; soft: its probabilities; none: labels alone.",
         panel=PANEL_DISTILLATION,
         choices=DISTILLATION_TYPES,
     )
-    distillation_alpha: float = option(
+    distillation_alpha: float = _recipe_option(
         0.5, "Share of the teacher in the loss.", panel=PANEL_DISTILLATION, minimum=0.0, maximum=1.0
     )
     distillation_tau: float = option(1.0, "Temperature of soft distillation.", panel=PANEL_DISTILLATION, minimum=0.01)
     # Over all nodes; not typed, but found by the command, and saved because a resumed run must have as many.
     world_size: int = 1
-    lr: float = option(
-        1e-3, "Peak learning rate of AdamW.", panel=PANEL_TRAINING, minimum=0.0, default_text=_RECIPE_DEFAULT
+    lr: float = _recipe_option(1e-3, "Peak learning rate of AdamW.", panel=PANEL_TRAINING, minimum=0.0)
+    min_lr: float = _recipe_option(1e-5, "Learning rate at the end of the cosine.", panel=PANEL_TRAINING, minimum=0.0)
+    warmup_epochs: float = _recipe_option(
+        5.0, "Epochs of linear warm-up, at most a fifth of the run.", panel=PANEL_TRAINING, minimum=0.0
     )
-    min_lr: float = option(1e-5, "Learning rate at the end of the cosine.", panel=PANEL_TRAINING, minimum=0.0)
-    warmup_epochs: float = option(
-        5.0,
-        "Epochs of linear warm-up, at most a fifth of the run.",
-        panel=PANEL_TRAINING,
-        minimum=0.0,
-        default_text=_RECIPE_DEFAULT,
+    warmup_lr: float = _recipe_option(
+        1e-6, "Learning rate that the warm-up starts from.", panel=PANEL_TRAINING, minimum=0.0
     )
-    warmup_lr: float = option(1e-6, "Learning rate that the warm-up starts from.", panel=PANEL_TRAINING, minimum=0.0)
-    cooldown_epochs: int = option(0, "Last epochs of the run, spent at --min-lr.", panel=PANEL_TRAINING, minimum=0)
-    weight_decay: float = option(0.05, "On parameters of two or more dimensions.", panel=PANEL_TRAINING, minimum=0.0)
+    cooldown_epochs: int = _recipe_option(
+        0, "Last epochs of the run, spent at --min-lr.", panel=PANEL_TRAINING, minimum=0
+    )
+    weight_decay: float = _recipe_option(
+        0.05, "On parameters of two or more dimensions.", panel=PANEL_TRAINING, minimum=0.0
+    )
     weight_decay_end: float | None = option(
         None,
         "Weight decay at the end of a cosine over the run.",
@@ -192,16 +186,19 @@ class TrainConfig(ModelConfig, DataConfig):
         maximum=1.0,
         default_text="targets as they are",
     )
-    label_smoothing: float = option(
+    label_smoothing: float = _recipe_option(
         0.1, "Share spread over the other classes.", panel=PANEL_TRAINING, minimum=0.0, maximum=0.99
     )
-    drop_path: float = option(
+    drop_path: float = _recipe_option(
         0.0, "Stochastic depth of the last block, growing linearly from 0.", panel=PANEL_TRAINING, minimum=0.0
     )
-    ema_decay: float = option(
-        0.9995, "Moving average of the weights, with warm-up; 0 for none.", panel=PANEL_TRAINING, minimum=0.0,
-        maximum=0.99999, default_text=_RECIPE_DEFAULT,
-    )  # fmt: skip
+    ema_decay: float = _recipe_option(
+        0.9995,
+        "Moving average of the weights, with warm-up; 0 for none.",
+        panel=PANEL_TRAINING,
+        minimum=0.0,
+        maximum=0.99999,
+    )
     clip_grad: float | None = option(
         None,
         "Largest gradient, measured as --clip-mode says.",
@@ -220,42 +217,36 @@ class TrainConfig(ModelConfig, DataConfig):
         "Train the classifier alone; the only way to train from a fused file.",
         panel=PANEL_TRAINING,
     )
-    amp: bool = option(
+    amp: bool = _recipe_option(
         False,
         "Compute in bfloat16 where it is safe; in float16 with a gradient scaler on GPUs that lack it.",
         panel=PANEL_TRAINING,
     )
     compile: bool = option(False, "Compile the network with torch.compile.", panel=PANEL_TRAINING)
     channels_last: bool = option(False, "Keep channels last in memory; GPUs only.", panel=PANEL_TRAINING)
-    min_scale: float = option(
-        0.08, "Smallest share of the area a random crop keeps.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0,
-        default_text=_RECIPE_DEFAULT,
-    )  # fmt: skip
-    hflip: float = option(0.5, "Probability of a mirror image.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0)
-    auto_augment: str = option(
-        "rand-m9-mstd0.5-inc1", "timm policy, or none.", panel=PANEL_AUGMENTATION, metavar="POLICY",
-        default_text=_RECIPE_DEFAULT,
-    )  # fmt: skip
-    train_interpolation: str = option(
+    min_scale: float = _recipe_option(
+        0.08, "Smallest share of the area a random crop keeps.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0
+    )
+    hflip: float = _recipe_option(
+        0.5, "Probability of a mirror image.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0
+    )
+    auto_augment: str = _recipe_option(
+        "rand-m9-mstd0.5-inc1", "timm policy, or none.", panel=PANEL_AUGMENTATION, metavar="POLICY"
+    )
+    train_interpolation: str = _recipe_option(
         RANDOM,
         "Filter that training crops are resized with; random draws one of the two for each image.",
         panel=PANEL_AUGMENTATION,
         choices=(RANDOM, "bilinear", "bicubic"),
-        default_text=_RECIPE_DEFAULT,
     )
-    color_jitter: float = option(
+    color_jitter: float = _recipe_option(
         0.4,
         "Strength of brightness, contrast and saturation changes where there is no policy.",
         panel=PANEL_AUGMENTATION,
         minimum=0.0,
-        default_text=_RECIPE_DEFAULT,
     )
-    mixup: float = option(
-        0.2, "Mixup alpha; 0 for none.", panel=PANEL_AUGMENTATION, minimum=0.0, default_text=_RECIPE_DEFAULT
-    )
-    cutmix: float = option(
-        1.0, "CutMix alpha; 0 for none.", panel=PANEL_AUGMENTATION, minimum=0.0, default_text=_RECIPE_DEFAULT
-    )
+    mixup: float = _recipe_option(0.2, "Mixup alpha; 0 for none.", panel=PANEL_AUGMENTATION, minimum=0.0)
+    cutmix: float = _recipe_option(1.0, "CutMix alpha; 0 for none.", panel=PANEL_AUGMENTATION, minimum=0.0)
     mixup_prob: float = option(
         1.0, "Probability that a batch is mixed.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0
     )
@@ -269,10 +260,9 @@ class TrainConfig(ModelConfig, DataConfig):
     mixup_off_epoch: int = option(
         0, "Epoch from which on nothing is mixed, counted from 1; 0 for never.", panel=PANEL_AUGMENTATION, minimum=0
     )
-    random_erasing: float = option(
-        0.25, "Probability of erasing a rectangle.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0,
-        default_text=_RECIPE_DEFAULT,
-    )  # fmt: skip
+    random_erasing: float = _recipe_option(
+        0.25, "Probability of erasing a rectangle.", panel=PANEL_AUGMENTATION, minimum=0.0, maximum=1.0
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -292,6 +282,10 @@ class TrainConfig(ModelConfig, DataConfig):
             raise FastViTError(
                 f"--total-batch-size {total} is no multiple of --batch-size {self.batch_size}{processes}.",
                 f"Pass --total-batch-size {-(-total // at_once) * at_once}.",
+            )
+        if self.layer_decay == 0:
+            raise FastViTError(
+                "--layer-decay 0 trains the head alone.", "Pass a share such as 0.75, or say --freeze-backbone."
             )
         if self.bce_threshold is not None and not self.bce:
             raise FastViTError("--bce-threshold is about --bce, which is off.", "Pass --bce too, or leave it out.")

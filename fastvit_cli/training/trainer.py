@@ -106,7 +106,7 @@ class Trainer:
 
         Raises:
             FastViTError: too many images cannot be read.
-            WorkFailedError: too many losses are not finite.
+            WorkFailedError: too many losses are not finite, or all logits.
         """
         started, first = time.perf_counter(), self.step
         for done in self._steps_left(on_event):
@@ -201,6 +201,8 @@ class Trainer:
             world=self.world,
         ).scores
         seconds = time.perf_counter() - started
+        if scores.not_finite == scores.num_images:
+            raise self.updater.diverged(f"the weights of epoch {self.epoch + 1} give no finite logits")
         loss, top1 = self._means()
         return EpochDone(
             epoch=self.epoch + 1,
@@ -216,7 +218,7 @@ class Trainer:
             data_wait=waited / trained,
             memory_mb=peak_memory_mb(self.device),
             unreadable=len(self.train_loader.unreadable) + len(self.val_loader.unreadable),
-            is_best=scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
+            is_best=not scores.not_finite and scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
         )
 
     def state(self) -> dict[str, Any]:

@@ -249,9 +249,15 @@ class Updater:
         allowed = max(MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED_SHARE * steps)
         if self.skipped.in_a_row < MAX_SKIPPED_IN_A_ROW and self.skipped.this_epoch <= allowed:
             return
-        raise WorkFailedError(
-            f"Training diverged: the loss is not finite in epoch {epoch + 1}, step {step + 1}; {self.skipped.total} "
-            "updates were left out so far.",
+        raise self.diverged(
+            f"the loss is not finite in epoch {epoch + 1}, step {step + 1}; {self.skipped.total} updates were left "
+            "out so far"
+        )
+
+    def diverged(self, found: str) -> WorkFailedError:
+        """The error for what was found in a training run that is lost."""
+        return WorkFailedError(
+            f"Training diverged: {found}.",
             f"Pass a smaller --lr than {self.config.lr:g}, more --warmup-epochs, or --clip-grad 1"
             + (", or leave out --amp." if self.config.amp else "."),
         )

@@ -27,7 +27,7 @@ def predict_view(result: PredictResult) -> RenderableType:
         if number and len(row.guesses) > 1:
             table.add_section()
         if row.error:
-            table.add_row(Text(row.image), Text(f"cannot be read: {row.error}", style="yellow"), "", "")
+            table.add_row(Text(row.image), Text(f"no answer: {row.error}", style="yellow"), "", "")
         for place, guess in enumerate(row.guesses):
             style = "bold" if place == 0 else "dim"
             table.add_row(

@@ -28,7 +28,7 @@ def save(path: Path, content: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("wrapper", ["state_dict", "model", "state_dict_ema", "model_ema"])
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "state_dict_ema", "model_ema", "ema"])
 def test_wrapped(tensors: Tensors, tmp_path: Path, wrapper: str) -> None:
     file = save(tmp_path / "w.pth", {"epoch": 3, "arch": "fastvit_t8", wrapper: tensors})
     assert_same(load_model(file), tensors)

@@ -35,6 +35,14 @@ def test_start_up_imports_nothing_heavy(words: list[str]) -> None:
     assert done.stdout.rstrip().endswith("LOADED []"), done.stdout[-300:] + done.stderr
 
 
+def test_the_bare_program_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    bare = capsys.readouterr()
+    assert main(["--help"]) == 0
+    assert bare == capsys.readouterr()
+    assert "  train " in bare.out
+
+
 def test_validating_does_not_load_the_compiler(tiny_data: Path, tmp_path: Path) -> None:
     """torch.compile's machinery and sympy take longer to import than a small validation takes."""
     weights = tmp_path / "t8.safetensors"

@@ -127,6 +127,11 @@ def test_out_of_memory_halves_the_batch(five_classes: DataChoice, colours: Colou
         validate(_config(), Small(0), five_classes, "x")
 
 
+def test_what_gives_no_numbers_is_not_scored(five_classes: DataChoice) -> None:
+    with pytest.raises(WorkFailedError, match="'x' gives NaN or infinity for 30 of 30 images"):
+        validate(_config(), Colours(sharpness=float("inf")), five_classes, "x")
+
+
 def test_models_of_a_folder_and_of_a_glob(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.onnx", "notes.txt", ".c.onnx", "run/best.safetensors", "run/state.pt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -1,11 +1,14 @@
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.options import option_spec
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.config_layers import config_to_yaml, read_config_file, recipe_values, resolve_config
-from fastvit_cli.training.recipe_files import DEMO_RECIPE
+from fastvit_cli.training.recipe_files import DEMO_RECIPE, RECIPES
 
 
 def test_what_was_typed_wins_over_the_recipe_over_the_default() -> None:
@@ -31,8 +34,34 @@ def test_whole_numbers_are_rates_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"lr": 0.0}, {"clip_grad": 0.0}, {"label_smoothing": 1.0}, {"ema_decay": 1.0}, {"variant": "xx"}]
+    "wrong",
+    [
+        {"lr": 0.0},
+        {"lr": float("inf")},
+        {"lr": float("nan")},
+        {"clip_grad": 0.0},
+        {"layer_decay": 0.0},
+        {"label_smoothing": 1.0},
+        {"ema_decay": 1.0},
+        {"variant": "xx"},
+    ],
 )
 def test_values_out_of_range(wrong: dict[str, object]) -> None:
     with pytest.raises(FastViTError):
         TrainConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_help_says_where_a_recipe_has_its_own_value() -> None:
+    set_by_recipes = {name for recipe in RECIPES for variant in ("t8", "sa24") for name in _values(recipe, variant)}
+    texts = {item.name: option_spec(item.metadata) for item in fields(TrainConfig)}
+    for name in set_by_recipes:
+        spec = texts[name]
+        assert spec is not None
+        assert any(word in str(spec.default_text) for word in ("recipe", "demo")), name
+
+
+def _values(recipe: str, variant: str) -> dict[str, Any]:
+    try:
+        return recipe_values(recipe, variant)
+    except FastViTError:  # a recipe of other variants
+        return {}

@@ -96,8 +96,16 @@ def test_amp_trains(tiny_data: Path, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny_data: Path, tmp_path: Path) -> None:
     config = replace(_config(tmp_path / "run", warmup_epochs=0.0, ema_decay=0.0), lr=1e30)
-    with pytest.raises(WorkFailedError, match="not finite"):
+    with pytest.raises(WorkFailedError, match="Training diverged"):
         _train(tiny_data, config)
+
+
+def test_weights_without_finite_logits_are_never_the_best(tiny_data: Path, tmp_path: Path) -> None:
+    """The one update of the epoch ruins them, and no loss follows that would show it."""
+    config = replace(_config(tmp_path / "run", warmup_epochs=0.0, ema_decay=0.0, epochs=1, batch_size=24), lr=1e30)
+    with pytest.raises(WorkFailedError, match="Training diverged: the weights of epoch 1 give no finite logits"):
+        _train(tiny_data, config)
+    assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
 def test_one_bad_batch_is_left_out_and_harms_nothing(
