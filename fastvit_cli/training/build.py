@@ -1,8 +1,10 @@
 """From a configuration to all the parts of a run."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers
 from fastvit_cli.data.randomness import seed_everything
 from fastvit_cli.data.sources import DataChoice, check_same_classes, open_images
@@ -15,6 +17,8 @@ from fastvit_cli.training.events import ImagesListed, TrainEvent
 from fastvit_cli.training.start import prepare_start
 from fastvit_cli.training.teacher import open_teacher
 from fastvit_cli.training.trainer import Trainer
+
+_FEW_UPDATES = 10  # an epoch
 
 
 def build_trainer(
@@ -40,15 +44,10 @@ def build_trainer(
         for split in ("train", "val")
     )
     check_same_classes(train_images, val_images)
-    needed = config.images_an_update
-    if len(train_images) < needed:
-        smaller = "--total-batch-size" if needed > config.batch_size else "--batch-size"
-        raise FastViTError(
-            f"There are {len(train_images)} training images and an update takes {needed}.",
-            f"Pass {smaller} {max(2, len(train_images) // 4 * 2)} or add images.",
-        )
+    few = _check_enough(config, train_images)
     seed_everything(config.seed)
     start = prepare_start(config, loaded, train_images.class_names, data.name)
+    start = replace(start, notes=(*start.notes, *few))
     teacher = open_teacher(config, start.info, device) if config.distils else None
     preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers, world.local_size)
     policy = None if config.auto_augment == NO_POLICY else config.auto_augment
@@ -83,3 +82,28 @@ def build_trainer(
         world_size=world.size,
     )
     return Trainer(config, start, train_loader, val_loader, device, teacher, world)
+
+
+def _check_enough(config: TrainConfig, images: Images) -> tuple[str, ...]:
+    """What to say of images that are few for the configuration.
+
+    Raises:
+        FastViTError: too few for a single update, or all of one class.
+    """
+    count, needed = len(images), config.images_an_update
+    if len(images.class_names) == 1:
+        raise FastViTError(
+            f"All training images are of one class, '{images.class_names[0]}': there is nothing to tell apart.",
+            "Add a folder for each other class.",
+        )
+    smaller = "--total-batch-size" if needed > config.batch_size else "--batch-size"
+    if count < needed:
+        raise FastViTError(
+            f"There are {count} training images and an update takes {needed}.",
+            f"Pass {smaller} {max(2, count // 4 * 2)} or add images.",
+        )
+    updates = count // needed
+    if updates >= _FEW_UPDATES:
+        return ()
+    made = "update" if updates == 1 else "updates"
+    return (f"An epoch of {count} images is {updates} {made} of {needed}; a smaller {smaller} makes more of them.",)
