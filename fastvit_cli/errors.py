@@ -47,5 +47,6 @@ def closest(word: str, choices: Iterable[str]) -> str:
     >>> closest("sa42", ["sa24", "t8"])
     "Did you mean 'sa24'? "
     """
-    matches = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    others = [choice for choice in choices if choice != word]  # a broken link is listed, but not there
+    matches = difflib.get_close_matches(word, others, n=1, cutoff=0.5)
     return f"Did you mean '{matches[0]}'? " if matches else ""

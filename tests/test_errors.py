@@ -34,6 +34,7 @@ def test_exit_codes() -> None:
         ("sa42", "Did you mean 'sa24'? "),
         ("t80", "Did you mean 't8'? "),
         ("resnet50", ""),
+        ("ma36", ""),
         ("", ""),
     ],
 )
