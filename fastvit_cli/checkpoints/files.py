@@ -124,7 +124,7 @@ _PLAIN_WRAPPERS = ("state_dict", "model")
 def _peel(content: Any, path: Path, prefer_ema: bool) -> dict[str, Tensor]:
     """Find the state dict inside what trainers wrap around it."""
     order = _EMA_WRAPPERS + _PLAIN_WRAPPERS if prefer_ema else _PLAIN_WRAPPERS + _EMA_WRAPPERS
-    for _ in range(3):  # {"model": {"state_dict": {...}}} is the deepest seen
+    for _ in range(3):  # one more than the deepest seen, {"model": {"state_dict": {...}}}
         inner = [content.get(key) for key in order] if isinstance(content, Mapping) else []
         content = next((found for found in inner if isinstance(found, Mapping) and found), content)
     tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
@@ -164,7 +164,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replaced_when_done(path) as temporary:
         try:
             save_file(plain, temporary, metadata=dict(metadata))

@@ -269,6 +269,13 @@ def test_the_limit_ends_a_slow_measurement_with_the_samples_it_has() -> None:
     assert clock.now == 9_000 * MS
 
 
+def test_a_round_takes_no_more_than_its_part_of_what_the_warm_up_leaves() -> None:
+    """Two thirds of the limit are 6 s: 46 steps and the one under way, or in each of two rounds 23 and one."""
+    for iterations, steps in ((1, [47]), (2, [24, 24])):
+        rounds = durations_of(Clock(), steady(130 * MS), iterations=iterations, min_seconds=60.0, max_seconds=9.0)
+        assert [len(taken) for taken in rounds] == steps
+
+
 def test_the_time_of_the_warm_up_counts() -> None:
     clock = Clock()
     subject = timed(clock, steady(1000 * MS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -129,6 +130,25 @@ def test_a_network_in_training_is_not_disturbed(tmp_path: Path, info: ModelInfo)
 def test_saving_twice_writes_the_same_bytes(saved: Path, network: FastViT, info: ModelInfo, tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "again.safetensors", network, info)
     assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
+
+
+def test_weights_that_are_views_of_one_storage(network: FastViT, info: ModelInfo, tmp_path: Path) -> None:
+    """As flat optimizers keep them."""
+    flattened = copy.deepcopy(network)
+    parameters = list(flattened.parameters())
+    flat = torch.cat([parameter.detach().flatten() for parameter in parameters])
+    sizes = [parameter.numel() for parameter in parameters]
+    for parameter, view in zip(parameters, flat.split(sizes), strict=True):
+        parameter.data = view.view_as(parameter)
+    save_checkpoint(tmp_path / "flat.safetensors", flattened, info)
+    assert_same(load_checkpoint(tmp_path / "flat.safetensors").network, network)
+
+
+def test_weights_with_channels_last_in_memory(network: FastViT, info: ModelInfo, tmp_path: Path) -> None:
+    turned = copy.deepcopy(network).to(memory_format=torch.channels_last)
+    assert not turned.stem[0].conv_kxk[0].conv.weight.is_contiguous()
+    save_checkpoint(tmp_path / "last.safetensors", turned, info)
+    assert_same(load_checkpoint(tmp_path / "last.safetensors").network, network)
 
 
 # --- a write that fails ---------------------------------------------------------------------------

@@ -34,8 +34,12 @@ def test_wrapped(tensors: Tensors, tmp_path: Path, wrapper: str) -> None:
     assert_same(load_model(file), tensors)
 
 
-def test_wrapped_twice(tensors: Tensors, tmp_path: Path) -> None:
-    assert_same(load_model(save(tmp_path / "w.pth", {"model": {"state_dict": tensors}})), tensors)
+@pytest.mark.parametrize("outer", [("model",), ("state_dict", "model")])
+def test_wrapped_twice_and_thrice(tensors: Tensors, tmp_path: Path, outer: tuple[str, ...]) -> None:
+    content: dict[str, Any] = {"state_dict": tensors}
+    for wrapper in outer:
+        content = {wrapper: content}
+    assert_same(load_model(save(tmp_path / "w.pth", content)), tensors)
 
 
 @pytest.mark.parametrize("prefix", ["module.", "backbone.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])

@@ -7,18 +7,19 @@ from fastvit_cli.evaluation.calibration import BINS, CalibrationCounter, expecte
 
 
 def test_error_by_hand() -> None:
-    """Two images at 90 % of which one is right, two at 60 % that are both right."""
+    """Two images at 90 % of which one is right, two at 62 % that are both right."""
     counter = CalibrationCounter()
-    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.4, 0.6]], dtype=torch.float64)
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.62, 0.38], [0.38, 0.62]], dtype=torch.float64)
     counter.add(probabilities[:3].log(), torch.tensor([0, 1, 0]))
     counter.add(probabilities[3:].log(), torch.tensor([1]))
     bins = counter.bins
     assert (len(bins), sum(row.images for row in bins)) == (BINS, 4)
     filled = [row for row in bins if row.images]
     assert [row.images for row in filled] == [2, 2]
-    assert filled[0].low < 0.6 <= filled[0].high
+    assert [(row.low, row.high) for row in filled] == [(9 / 15, 10 / 15), (13 / 15, 14 / 15)]
+    assert [row.confidence for row in filled] == pytest.approx([0.62, 0.9])
     assert [row.accuracy for row in filled] == [1.0, 0.5]
-    assert expected_calibration_error(bins) == pytest.approx(100 * (0.5 * 0.4 + 0.5 * 0.4))
+    assert expected_calibration_error(bins) == pytest.approx(100 * (0.5 * 0.38 + 0.5 * 0.4))
 
 
 def test_certain_predictions_have_a_bin() -> None:

@@ -53,6 +53,16 @@ def test_only_so_many_flips_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found.num_flips, [flip.image for flip in found.flips]) == (2, ["1.jpg"])
 
 
+def test_a_flip_counts_by_the_margin_of_the_surer_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where both models were in doubt, rounding may have decided; where one was sure, it did not."""
+    first = torch.tensor([[3.0, 0.0], [0.5, 0.0]])
+    pair = PairCounter(Colours(), Told([[0.0, 0.1], [0.0, 0.5]]), ("ant", "bee"))
+    monkeypatch.setattr(comparison, "MAX_FLIPS", 1)
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    pair.add(images, first, torch.tensor([0, 0]), ("sure.jpg", "doubt.jpg").__getitem__)
+    assert [flip.image for flip in pair.result("other").flips] == ["sure.jpg"]
+
+
 def test_models_of_other_classes() -> None:
     pair = PairCounter(Colours(), Told([[1.0, 2.0]]), ("ant", "bee", "cow"))
     with pytest.raises(FastViTError, match="3 values per image, colours 2"):

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -39,6 +41,15 @@ def test_logits_that_are_no_numbers_are_wrong() -> None:
     counter = ScoreCounter()
     counter.add(logits, torch.tensor([0, 1, 0, 0]))
     assert (counter.scores.top1, counter.scores.top5) == (25.0, 25.0)
+
+
+@pytest.mark.parametrize("logits", [[torch.nan, 0.0], [0.0, torch.inf]])
+def test_one_such_image_of_many_is_seen_in_the_loss(logits: list[float]) -> None:
+    counter = ScoreCounter()
+    counter.add(torch.eye(2).repeat(4, 1), torch.tensor([0, 1]).repeat(4))
+    assert math.isfinite(counter.scores.loss)
+    counter.add(torch.tensor([logits]), torch.tensor([0]))
+    assert math.isnan(counter.scores.loss)
 
 
 def test_top5_is_capped_by_the_classes() -> None:

@@ -73,7 +73,7 @@ class ReparamConv(nn.Module):
             return
         kernel = self.equivalent_kernel()
         parameter = next(self.parameters())
-        conv = self._single_conv().train(self.training).to(device=parameter.device, dtype=parameter.dtype)
+        conv = self._single_conv().to(device=parameter.device, dtype=parameter.dtype)
         conv.weight.copy_(kernel.weight)
         conv.bias.copy_(kernel.bias)  # type: ignore[union-attr]  # _single_conv always has a bias
         for name in self.branches:
