@@ -1,5 +1,6 @@
 """Which layers bear fewer bits: each is tried alone, and the change of the output decides."""
 
+import torch
 from torch import Tensor
 
 from fastvit_cli.exporters.check import TOLERANCES
@@ -18,7 +19,8 @@ def largest_change(form: str) -> float:
 
 def some_of(images: Tensor) -> Tensor:
     """Few of the images (B, ...), from all over: data sets lie class by class."""
-    return images[:: max(1, len(images) // SENSITIVITY_IMAGES)][:SENSITIVITY_IMAGES]
+    count = min(len(images), SENSITIVITY_IMAGES)
+    return images[torch.linspace(0, len(images) - 1, count).round().long()]
 
 
 def relative_change(found: Tensor, expected: Tensor) -> float:

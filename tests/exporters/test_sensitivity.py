@@ -17,4 +17,7 @@ def test_the_change_is_a_share_of_the_norm() -> None:
 
 def test_images_are_taken_from_all_over() -> None:
     assert some_of(torch.arange(3)).tolist() == [0, 1, 2]
-    assert some_of(torch.arange(5 * SENSITIVITY_IMAGES)).tolist() == list(range(0, 5 * SENSITIVITY_IMAGES, 5))
+    for many in (SENSITIVITY_IMAGES, 31, 87, 1000):
+        chosen = some_of(torch.arange(many)).tolist()
+        assert (len(set(chosen)), chosen[0], chosen[-1]) == (SENSITIVITY_IMAGES, 0, many - 1)
+        assert sorted(chosen) == chosen
