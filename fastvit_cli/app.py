@@ -1,5 +1,6 @@
 """The `fastvit` program. Nothing heavy is imported until a command runs."""
 
+import io
 import sys
 import time
 import traceback
@@ -23,6 +24,7 @@ from fastvit_cli.distributed import LostPeerError, find_world
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
 from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
+from fastvit_cli.names import ODD
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.ui.session import show_error
 from fastvit_cli.version import __version__
@@ -79,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after the program's name; None takes those of the process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ODD)  # a result must not be lost for a character that a terminal lacks
     words = insert_bare_values(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), None)
     if command != "bench":  # which is alone on the machine, and times what any program of the user's would see

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.names import ODD
 
 
 @contextlib.contextmanager
@@ -42,6 +43,12 @@ def replaced_when_done(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8; raises as `replaced_when_done`."""
+    with replaced_when_done(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors=ODD)
 
 
 def _umask() -> int:

@@ -12,8 +12,9 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.atomic import write_text
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.names import printable
 
 if TYPE_CHECKING:  # `fastvit --help` passes through here, and rich takes longer to import than all the rest
     from rich.console import RenderableType
@@ -116,9 +117,10 @@ class Bar:
             self._progress.update(self._task, description=text)
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(_json_text(document))
+def print_json(document: Any, indent: int | None = 2) -> None:
+    """One JSON document on stdout, on one line without `indent`."""
+    has_all = sys.stdout.encoding.lower().startswith("utf")  # else JSON's own escapes stand for what it lacks
+    sys.stdout.write(_json_text(document, indent, ensure_ascii=not has_all))
 
 
 def write_json_file(path: Path, document: Any) -> None:
@@ -127,23 +129,22 @@ def write_json_file(path: Path, document: Any) -> None:
     Raises:
         FastViTError: the folder cannot be written.
     """
-    with replaced_when_done(path) as temporary:
-        temporary.write_text(_json_text(document))
+    write_text(path, _json_text(document))
 
 
-def _json_text(document: Any) -> str:
-    return json.dumps(_jsonable(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+def _json_text(document: Any, indent: int | None = 2, ensure_ascii: bool = False) -> str:
+    return json.dumps(_jsonable(document), indent=indent, allow_nan=False, ensure_ascii=ensure_ascii) + "\n"
 
 
 def _jsonable(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _jsonable(asdict(value))
     if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {printable(str(key)): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, str | Path):
+        return printable(str(value))
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON knows neither NaN nor infinity
     return value

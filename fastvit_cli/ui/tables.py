@@ -7,6 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from fastvit_cli.names import printable
+
 
 def facts(rows: Iterable[tuple[str, str | Text]], title: str | None = None) -> Table:
     """Names and values in two columns, without lines."""
@@ -34,7 +36,7 @@ def data_table(
 
 def _plain(cell: str | Text) -> Text:
     """As it is: names of files and classes may hold brackets, which rich takes for styles."""
-    return cell if isinstance(cell, Text) else Text(cell)
+    return cell if isinstance(cell, Text) else Text(printable(cell))
 
 
 def _title(title: str | None) -> Text | None:

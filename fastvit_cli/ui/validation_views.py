@@ -17,6 +17,7 @@ from fastvit_cli.evaluation.bulk import BulkResult, ModelRow
 from fastvit_cli.evaluation.class_metrics import ClassScore
 from fastvit_cli.evaluation.comparison import ComparedModels, Flip
 from fastvit_cli.evaluation.validate import ValidateResult
+from fastvit_cli.names import ODD
 from fastvit_cli.ui.session import write_json_file
 from fastvit_cli.ui.tables import data_table, facts
 
@@ -176,7 +177,10 @@ def write_table(path: Path, result: BulkResult, envelope: dict[str, Any]) -> Non
     if kind == ".json":
         write_json_file(path, envelope)
         return
-    with replaced_when_done(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replaced_when_done(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors=ODD) as file,
+    ):
         if kind == ".csv":
             writer = csv.DictWriter(file, [field.name for field in fields(ModelRow)])
             writer.writeheader()
