@@ -20,7 +20,7 @@ from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import Calibration, Step, choose_output, refuse_existing
-from fastvit_cli.exporters.snippets import write_snippet
+from fastvit_cli.exporters.snippets import snippet_path, write_snippet
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
@@ -85,6 +85,7 @@ def export(
     step = on_event or (lambda _: None)
     target, precision = FORMATS[config.format], config.resolved_precision
     output = choose_output(config.output, loaded, target.suffix, config.force)
+    refuse_existing(snippet_path(output, config.format), config.force)
     if config.zip:
         refuse_existing(output.with_name(f"{output.name}.zip"), config.force)
     if output.suffix == ".xml":
