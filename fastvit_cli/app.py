@@ -21,7 +21,7 @@ from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
-from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
+from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, FastViTError, unexpected
 from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
 from fastvit_cli.names import ODD
@@ -102,13 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(command, wrapped, error, as_json, verbose)
     except FastViTError as error:
         return _report(command, error, error, as_json, verbose)
-    except Exception as error:  # a bug of ours: two lines as well, the traceback on request
-        wrapped = FastViTError(
-            f"Something went wrong inside fastvit: {type(error).__name__}: {error}",
-            "Run it again with --verbose for the traceback, and please report it.",
-        )
-        wrapped.exit_code = EXIT_FAILED
-        return _report(command, wrapped, error, as_json, verbose)
+    except Exception as error:
+        return _report(command, unexpected(error), error, as_json, verbose)
     return code if isinstance(code, int) else EXIT_DONE
 
 
@@ -124,7 +119,7 @@ def _report(command: str | None, shown: FastViTError, cause: Exception, as_json:
     if not find_world().is_main:
         time.sleep(_HEAD_START_S)
         shown.message = f"Process {find_world().rank}: {shown.message}"
-    show_error(command, shown, as_json)
+    show_error(command, shown, as_json and not shown.after_result)
     return shown.exit_code
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastvit_cli.atomic import refuse_existing
 from fastvit_cli.checkpoints.hub import HUB_PREFIX
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -19,7 +20,7 @@ from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, r
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.formats import FORMATS
-from fastvit_cli.exporters.outputs import Calibration, Step, choose_output, refuse_existing
+from fastvit_cli.exporters.outputs import Calibration, Step, choose_output
 from fastvit_cli.exporters.snippets import snippet_path, write_snippet
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all

@@ -7,13 +7,13 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.atomic import write_text
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, unexpected
 from fastvit_cli.names import printable
 
 if TYPE_CHECKING:  # `fastvit --help` passes through here, and rich takes longer to import than all the rest
@@ -64,12 +64,22 @@ class Session:
         """One line for an image that cannot be read: anything with a `name` and a `reason`."""
         self.note(f"Cannot read '{bad.name}' ({bad.reason}).", style="yellow")
 
-    def finish(self, result: Any, view: "RenderableType") -> None:
-        """Show the frozen result: as JSON on stdout, or as the view of it."""
-        if self.json:
-            print_json(self.envelope(result))
-        else:
-            self.stdout.print(view)
+    def finish(
+        self, result: Any, view: "RenderableType", write: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        """Show the frozen result, as JSON on stdout or as the view of it, then `write` its files from its envelope.
+
+        Neither costs the other: files are written though the reader of stdout went away, and what goes wrong with
+        them is said beside the result, never as a second document.
+        """
+        try:
+            if self.json:
+                print_json(self.envelope(result))
+            else:
+                self.stdout.print(view)
+        finally:
+            if write is not None:
+                _write_after_the_result(write, self.envelope(result))
 
     def envelope(self, result: Any) -> dict[str, Any]:
         """The JSON document around a result."""
@@ -98,6 +108,18 @@ class Session:
         )
         with Progress(*columns, console=self.stderr, transient=True) as progress:
             yield Bar(progress, label)
+
+
+def _write_after_the_result(write: Callable[[dict[str, Any]], None], envelope: dict[str, Any]) -> None:
+    try:
+        write(envelope)
+    except FastViTError as error:
+        error.after_result = True
+        raise
+    except Exception as error:
+        wrapped = unexpected(error)
+        wrapped.after_result = True
+        raise wrapped from error
 
 
 class Bar:

@@ -102,6 +102,27 @@ def test_a_folder_of_models_is_a_table(capsys: pytest.CaptureFixture[str]) -> No
     assert [row["top1"] for row in failed.document["result"]["rows"]] == [None]
 
 
+def test_where_a_table_goes_is_looked_at_before_the_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.csv").write_text("precious")
+    Path("link.csv").symlink_to("gone.csv")
+    words = ("validate", "--ckpt", "models/b*", *DATA, "--output")
+    with monkeypatch.context() as patch:
+        patch.setattr("fastvit_cli.evaluation.bulk.validate_all", lambda *_: pytest.fail("it was validated"))
+        for output, message in (
+            ("mine.csv", "'mine.csv' exists"),
+            ("link.csv", "'link.csv' exists"),
+            ("mine.csv/t.csv", "Cannot write to 'mine.csv'"),
+        ):
+            refused = run(capsys, *words, output)
+            assert refused.code == 2
+            assert message in refused.err
+    assert Path("mine.csv").read_text() == "precious"
+    run(capsys, *words, "mine.csv", "--force")
+    assert "models/broken.safetensors" in Path("mine.csv").read_text()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -164,6 +164,15 @@ def test_the_files(result: BenchResult, tmp_path: Path) -> None:
     assert "openvino is not installed" in page
 
 
+def test_traces_of_long_and_alike_names_are_files_of_their_own(result: BenchResult, tmp_path: Path) -> None:
+    (profile,) = result.profiles
+    alike = tuple(replace(profile, label=f"{'x' * 300}{end}") for end in "ab")
+    run = BenchRun(replace(result, profiles=alike), ((),) * len(result.results), ("{}", "{}"))
+    write_bench_files(tmp_path, run, {})
+    traces = sorted(path.name for path in tmp_path.glob("trace-*"))
+    assert traces == [f"trace-{place}-{'x' * 100}.json" for place in (1, 2)]
+
+
 def test_markdown_is_a_table(result: BenchResult) -> None:
     lines = [line for line in markdown(result).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(result.results)
