@@ -1,5 +1,6 @@
 """The `fastvit` program. Nothing heavy is imported until a command runs."""
 
+import io
 import sys
 import time
 import traceback
@@ -20,9 +21,10 @@ from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
-from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
+from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, FastViTError, unexpected
 from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
+from fastvit_cli.names import ODD
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.ui.session import show_error
 from fastvit_cli.version import __version__
@@ -78,6 +80,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after the program's name; None takes those of the process.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ODD)  # a result must not be lost for a character that a terminal lacks
     words = insert_bare_values(sys.argv[1:] if argv is None else argv) or ["--help"]
     command = next((word for word in words if not word.startswith("-")), None)
     if command != "bench":  # which is alone on the machine, and times what any program of the user's would see
@@ -96,13 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(command, wrapped, error, as_json, verbose)
     except FastViTError as error:
         return _report(command, error, error, as_json, verbose)
-    except Exception as error:  # a bug of ours: two lines as well, the traceback on request
-        wrapped = FastViTError(
-            f"Something went wrong inside fastvit: {type(error).__name__}: {error}",
-            "Run it again with --verbose for the traceback, and please report it.",
-        )
-        wrapped.exit_code = EXIT_FAILED
-        return _report(command, wrapped, error, as_json, verbose)
+    except Exception as error:
+        return _report(command, unexpected(error), error, as_json, verbose)
     return code if isinstance(code, int) else EXIT_DONE
 
 
@@ -118,7 +118,7 @@ def _report(command: str | None, shown: FastViTError, cause: Exception, as_json:
     if not find_world().is_main:
         time.sleep(_HEAD_START_S)
         shown.message = f"Process {find_world().rank}: {shown.message}"
-    show_error(command, shown, as_json)
+    show_error(command, shown, as_json and not shown.after_result)
     return shown.exit_code
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.names import ODD
 
 
 @contextlib.contextmanager
@@ -18,18 +19,7 @@ def replaced_when_done(path: Path) -> Iterator[Path]:
     Raises:
         FastViTError: the folder cannot be made or written.
     """
-    if path.is_dir():
-        raise FastViTError(f"'{path}' is a folder.", "Pass --output with the name of a file.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise FastViTError(
-            f"Cannot write to '{path.parent}' ({error.strerror or error}).",
-            "Pass --output with a folder you may write.",
-        ) from error
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -42,6 +32,42 @@ def replaced_when_done(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work whether its result can be written, and make the folder; raises the same."""
+    _temporary(path).unlink()
+
+
+def refuse_existing(path: Path, force: bool) -> None:
+    """
+    Raises:
+        FastViTError: the output exists and `force` is not set.
+    """
+    if (path.exists() or path.is_symlink()) and not force:
+        raise FastViTError(f"The output '{path}' exists.", "Pass --force to overwrite it, or another --output.")
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8; raises as `replaced_when_done`."""
+    with replaced_when_done(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors=ODD)
+
+
+def _temporary(path: Path) -> Path:
+    """An empty file beside `path`, in a folder that is made for it."""
+    try:
+        if path.is_dir():
+            raise FastViTError(f"'{path}' is a folder.", "Pass --output with the name of a file.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise FastViTError(
+            f"Cannot write to '{path.parent}' ({error.strerror or error}).",
+            "Pass --output with a folder you may write.",
+        ) from error
+    os.close(handle)
+    return Path(name)
 
 
 def _umask() -> int:

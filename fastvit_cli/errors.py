@@ -17,9 +17,13 @@ class FastViTError(ValueError):
     Args:
         message: what is wrong, one line.
         hint: what to type or do instead, one line.
+
+    Attributes:
+        after_result: the result was shown already, so that a JSON document is on stdout.
     """
 
     exit_code = EXIT_USAGE
+    after_result = False
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -34,6 +38,14 @@ class WorkFailedError(FastViTError):
     """The input was fine and the work was done, but its outcome must not be trusted."""
 
     exit_code = EXIT_FAILED
+
+
+def unexpected(error: Exception) -> FastViTError:
+    """What to say of a bug of ours: two lines as well, the traceback on request."""
+    return WorkFailedError(
+        f"Something went wrong inside fastvit: {type(error).__name__}: {error}",
+        "Run it again with --verbose for the traceback, and please report it.",
+    )
 
 
 def first_line(error: Exception) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.atomic import check_writable, replaced_when_done
 from fastvit_cli.errors import FastViTError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -131,6 +131,16 @@ def test_a_folder_as_target(tmp_path: Path) -> None:
         pytest.fail("the block must not run")
     assert "name of a file" in caught.value.hint
     assert tmp_path.is_dir()
+
+
+def test_whether_a_file_can_be_written_is_known_before(target: Path) -> None:
+    check_writable(target.parent / "new" / "a.csv")
+    assert list((target.parent / "new").iterdir()) == []
+    for path, message in ((target / "a.csv", "Cannot write to"), (target.parent, "is a folder")):
+        with pytest.raises(FastViTError, match=message):
+            check_writable(path)
+    with pytest.raises(FastViTError, match="File name too long"):
+        check_writable(target.with_name("x" * 300))
 
 
 @posix

@@ -28,6 +28,7 @@ def bench(config: BenchConfig, session: Session) -> int:
     """
     import os
     from dataclasses import replace
+    from functools import partial
 
     if not session.verbose:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler; has an effect only before torch is there
@@ -36,21 +37,21 @@ def bench(config: BenchConfig, session: Session) -> int:
     from fastvit_cli.bench.run import run_bench
     from fastvit_cli.bench.scores import with_scores
     from fastvit_cli.devices import resolve_device
-    from fastvit_cli.ui.bench_files import write_bench_files
+    from fastvit_cli.ui.bench_files import prepare_folder, write_bench_files
     from fastvit_cli.ui.bench_views import BenchView, bench_view
 
     resolve_device(config.device)  # a device that is not there ends it before anything is loaded
     old = None if config.compare is None else read_run(Path(config.compare))
+    folder = None if config.output is None else prepare_folder(Path(config.output))
     subjects = with_scores(_subjects(config, session), [Path(path) for path in config.validated])
     with BenchView(session) as view:
         run = run_bench(config, subjects, view, _write_package)
     if old is not None:
         run = replace(run, result=replace(run.result, comparison=compare_runs(old, run.result, config.tolerance)))
-    if config.output is not None:
-        write_bench_files(Path(config.output), run, session.envelope(run.result))
-    session.finish(run.result, bench_view(run.result))
-    if config.output is not None:
-        session.note(f"Written to {config.output}: open {Path(config.output) / 'report.html'} in a browser.")
+    write = None if folder is None else partial(write_bench_files, folder, run)
+    session.finish(run.result, bench_view(run.result), write)
+    if folder is not None:
+        session.note(f"Written to {folder}: open {folder / 'report.html'} in a browser.")
     failed = all(row.error for row in run.result.results)
     slower = run.result.comparison is not None and not run.result.comparison.passed
     return EXIT_FAILED if failed or slower else EXIT_DONE

@@ -1,6 +1,7 @@
 """`fastvit validate`."""
 
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,10 +82,12 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     with session.bar("Validating") as bar:
         published = source.hub.published_top1 if source.hub else None
         found = score(config, opened, data, source.name, published, other, _listeners(session, bar), world)
+    write = None
     if folder is not None and found.report is not None:
-        write_report(folder, found.result, found.report, session.envelope(found.result))
+        write = partial(write_report, folder, found.result, found.report)
+    session.finish(found.result, validation_view(found.result), write)
+    if folder is not None and write is not None:
         session.note(f"Report: {folder / 'index.html'}")
-    session.finish(found.result, validation_view(found.result))
     return EXIT_DONE
 
 
@@ -98,13 +101,12 @@ def _compared(ckpt: str, config: ValidateConfig) -> "ModelSource":
 def _validate_all(config: ValidateConfig, models: tuple[Path, ...], session: Session) -> int:
     from fastvit_cli.devices import resolve_device
     from fastvit_cli.evaluation.bulk import validate_all
-    from fastvit_cli.ui.validation_views import bulk_view, table_format, write_table
+    from fastvit_cli.ui.validation_views import bulk_view, prepare_table, write_table
 
     for name, given in (("--report", config.report), ("--compare", config.compare)):
         if given is not None:
             raise FastViTError(f"{name} is about one model, and --ckpt names {len(models)}.", "Pass one of them.")
-    if config.output is not None:
-        table_format(Path(config.output))
+    output = None if config.output is None else prepare_table(Path(config.output), config.force)
     with session.bar("Validating") as bar:
         result = validate_all(
             config,
@@ -113,9 +115,8 @@ def _validate_all(config: ValidateConfig, models: tuple[Path, ...], session: Ses
             lambda name, place, total: bar.describe(f"{Path(name).name} ({place} of {total})"),
             _listeners(session, bar),
         )
-    if config.output is not None:
-        write_table(Path(config.output), result, session.envelope(result))
-    session.finish(result, bulk_view(result))
+    write = None if output is None else partial(write_table, output, result)
+    session.finish(result, bulk_view(result), write)
     return EXIT_FAILED if all(row.error for row in result.rows) else EXIT_DONE
 
 

@@ -85,7 +85,7 @@ def _class_folders(folder: Path) -> tuple[list[str], bool]:
         if _is_folder(entry):
             classes += [entry.name] if not entry.name.startswith(".") else []
         else:
-            loose_images = loose_images or _is_image(entry.name)
+            loose_images = loose_images or is_image(entry)
     return sorted(classes), loose_images
 
 
@@ -108,13 +108,22 @@ def _images_below(folder: Path, name: str, above: frozenset[_Identity], seen: di
         for entry in _entries(folder / relative):
             if _is_folder(entry) and not entry.name.startswith("."):
                 waiting.append((f"{relative}/{entry.name}", inside))
-            elif _is_image(entry.name):
+            elif is_image(entry):
                 images.append(f"{relative}/{entry.name}")
     return images
 
 
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.startswith(".")
+def is_image(entry: "os.DirEntry[str] | Path") -> bool:
+    """Whether it is named like an image and not hidden, and no pipe or device, whose reader might wait for ever.
+
+    A link that leads nowhere is one: that it cannot be read is said where images are read.
+    """
+    if not entry.name.lower().endswith(_SUFFIXES) or entry.name.startswith("."):
+        return False
+    try:
+        return entry.is_file() or not Path(entry).exists()  # of an entry the first costs nothing
+    except OSError:
+        return True
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:

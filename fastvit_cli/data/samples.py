@@ -13,6 +13,7 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture, UnreadableImageError, reason_of
 from fastvit_cli.data.randomness import kept_randomness, seed_sample
 from fastvit_cli.data.transforms import Transform
+from fastvit_cli.names import printable
 
 _REPLACEMENTS = 20  # images to try in the place of an unreadable one
 
@@ -136,4 +137,4 @@ def _printable_name(images: Images, index: int) -> str:
         name = images.name(index)
     except Exception:  # what makes an image unreadable may make it nameless
         return f"{images.where}[{index}]"
-    return name.encode("utf-8", "backslashreplace").decode()  # names of files may be odd bytes
+    return printable(name)

@@ -59,6 +59,7 @@ class ValidateConfig(EngineConfig, DataConfig):
         metavar="FOLDER",
     )
     output: str | None = output_option("File for the table of several models: .csv, .json or .md.")
+    force: bool = option(False, "Overwrite an existing output.", panel=PANEL_OUTPUT)
     nproc_per_node: int | None = processes_option()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.data.class_folders import IMAGE_SUFFIXES
+from fastvit_cli.data.class_folders import IMAGE_SUFFIXES, is_image
 from fastvit_cli.data.class_map import unnamed
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, synset_indices
@@ -66,7 +66,7 @@ def find_images(words: Sequence[str]) -> tuple[Path, ...]:
 def _images_of(word: str) -> list[Path]:
     path = Path(word).expanduser()
     if path.is_dir():
-        found = sorted(inside for inside in path.rglob("*") if inside.suffix.lower() in IMAGE_SUFFIXES)
+        found = sorted(inside for inside in path.rglob("*") if is_image(inside))
         if not found:
             raise FastViTError(
                 f"The folder '{word}' holds no images.", f"They end in {', '.join(sorted(IMAGE_SUFFIXES))}."

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastvit_cli.atomic import refuse_existing
 from fastvit_cli.checkpoints.hub import HUB_PREFIX
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -19,8 +20,8 @@ from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, r
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.formats import FORMATS
-from fastvit_cli.exporters.outputs import Calibration, Step, choose_output, refuse_existing
-from fastvit_cli.exporters.snippets import write_snippet
+from fastvit_cli.exporters.outputs import Calibration, Step, choose_output
+from fastvit_cli.exporters.snippets import snippet_path, write_snippet
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
@@ -85,6 +86,7 @@ def export(
     step = on_event or (lambda _: None)
     target, precision = FORMATS[config.format], config.resolved_precision
     output = choose_output(config.output, loaded, target.suffix, config.force)
+    refuse_existing(snippet_path(output, config.format), config.force)
     if config.zip:
         refuse_existing(output.with_name(f"{output.name}.zip"), config.force)
     if output.suffix == ".xml":

@@ -93,10 +93,13 @@ def _random_batches(img_size: int, seed: int) -> list[Tensor]:
 
 @torch.inference_mode()
 def _logit_error(first: FastViT, second: FastViT, batches: list[Tensor]) -> tuple[float, float]:
-    """Largest difference of a logit, and the largest logit of `first`; NaN where one of them is."""
+    """Largest difference of a logit, and the largest logit of `first`; NaN where one of them is.
+
+    A classifier that nobody has trained may give zeros alone: its differences are shares of 1.
+    """
     expected = torch.cat([first(batch) for batch in batches])
     found = torch.cat([second(batch) for batch in batches])
-    return (expected - found).abs().max().item(), expected.abs().max().item()
+    return (expected - found).abs().max().item(), expected.abs().max().item() or 1.0
 
 
 _LOGITS = "logits"
@@ -110,7 +113,8 @@ def _block_errors(first: FastViT, second: FastViT, batches: list[Tensor]) -> dic
         expected, found = _outputs(first, batch), _outputs(second, batch)
         for name, value in expected.items():
             # torch's maximum keeps a NaN, Python's max may lose it
-            error = (value - found[name]).abs().max() / value.abs().max()
+            largest = value.abs().max()
+            error = (value - found[name]).abs().max() / torch.where(largest == 0, 1.0, largest)
             errors[name] = torch.maximum(error, error.new_tensor(errors.get(name, 0.0))).item()
     return errors
 

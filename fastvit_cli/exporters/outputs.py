@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fastvit_cli.atomic import refuse_existing
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError
 
@@ -53,15 +54,6 @@ def choose_output(given: str | None, loaded: LoadedModel, ending: str, force: bo
         raise FastViTError(f"The output '{path}' is the model itself.", "Pass another --output.")
     refuse_existing(path, force)
     return path
-
-
-def refuse_existing(path: Path, force: bool) -> None:
-    """
-    Raises:
-        FastViTError: the output exists and `force` is not set.
-    """
-    if path.exists() and not force:
-        raise FastViTError(f"The output '{path}' exists.", "Pass --force to overwrite it, or another --output.")
 
 
 def _beside(loaded: LoadedModel, ending: str) -> Path:

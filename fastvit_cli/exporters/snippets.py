@@ -1,12 +1,14 @@
 """The lines that load and run an exported file, with its preprocessing, for whoever gets it."""
 
+import json
 from pathlib import Path
 from string import Template
 
-from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.atomic import write_text
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.resizing import resized_side
 from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.names import printable
 
 _FILTERS = {"bicubic": "BICUBIC", "bilinear": "BILINEAR", "nearest": "NEAREST"}
 
@@ -62,17 +64,17 @@ _NORMALIZE = (
 _RUNNERS = {
     "onnx": (
         "import onnxruntime",
-        'session = onnxruntime.InferenceSession("$file")\n(output,) = session.run(None, {"images": images})',
+        'session = onnxruntime.InferenceSession($path)\n(output,) = session.run(None, {"images": images})',
     ),
     "pt2": (
         "import torch",
-        'model = torch.export.load("$file").module()  # files that you trust only\n'
+        "model = torch.export.load($path).module()  # files that you trust only\n"
         "output = model(torch.from_numpy(images)).detach().numpy()",
     ),
     "openvino": (
         "import openvino",
         'exactly = {"INFERENCE_PRECISION_HINT": "f32"}  # or a CPU that has bfloat16 takes that\n'
-        'model = openvino.compile_model("$file", "CPU", exactly)\noutput = model(images)[0]',
+        'model = openvino.compile_model($path, "CPU", exactly)\noutput = model(images)[0]',
     ),
 }
 
@@ -85,7 +87,7 @@ _CPP = """\
 #include <iostream>
 
 int main() {
-  auto model = torch::jit::load("$file");  // files that you trust only
+  auto model = torch::jit::load($path);  // files that you trust only
   // pixels: the shorter side resized ($interpolation) to $resize, the middle $size x $size cut out, RGB, uint8.
   torch::Tensor pixels = torch::zeros({1, $size, $size, 3}, torch::kUInt8);
   auto mean = torch::tensor({$mean}).view({1, 3, 1, 1}), std = torch::tensor({$std}).view({1, 3, 1, 1});
@@ -99,23 +101,27 @@ _ENDINGS = {"coreml": ".swift", "torchscript": ".cpp"}
 
 
 def write_snippet(output: Path, info: ModelInfo, config: ExportConfig) -> tuple[Path, str]:
-    """Write `<output>.py`, `.swift` or `.cpp` beside the file; returns its path and text.
+    """Write it beside the file; returns its path and text.
 
     Raises:
         FastViTError: the folder cannot be written.
     """
-    text = snippet(output, info, config)
-    path = output.with_name(output.name + _ENDINGS.get(config.format, ".py"))
-    with replaced_when_done(path) as temporary:
-        temporary.write_text(text)
+    text, path = snippet(output, info, config), snippet_path(output, config.format)
+    write_text(path, text)
     return path, text
+
+
+def snippet_path(output: Path, format_: str) -> Path:
+    """Where the snippet of an exported file goes."""
+    return output.with_name(output.name + _ENDINGS.get(format_, ".py"))
 
 
 def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
     """The text: Swift for Core ML, C++ for TorchScript, Python for the others."""
     preprocessing = info.preprocessing
     values = {
-        "file": output.name,
+        "file": printable(output.name),
+        "path": repr(output.name),
         "class_name": "".join(letter if letter.isalnum() else "_" for letter in output.stem),
         "size": str(preprocessing.img_size),
         "resize": str(resized_side(preprocessing.img_size, preprocessing.crop_pct)),
@@ -130,23 +136,25 @@ def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
         return _swift(values, info, config)
     if config.format == "torchscript":
         values |= {"mean": values["mean"][1:-1], "std": values["std"][1:-1]}
+        values["path"] = json.dumps(values["file"], ensure_ascii=False)  # what quotes it for JSON does for C++
         return Template(_CPP).substitute(values, best=".argmax(1)" if info.num_classes else ".sizes()")
     imports, run = _RUNNERS[config.format]
     values["standard"] = ""
     values["imports"] = imports
-    values["prepare"] = "images = pixels[None]  # raw uint8" if config.image_input else _NORMALIZE
-    values["run"] = run
+    prepare = "images = pixels[None]  # raw uint8" if config.image_input else _NORMALIZE
+    values["prepare"] = Template(prepare).substitute(values)
+    values["run"] = Template(run).substitute(values)
     values["show"] = "output[0].argmax()" if info.num_classes else "output.shape"
     if info.class_names is not None and config.format == "onnx":
         values["standard"] = "import json\n\n"
         values["run"] += _NAMES
         values["show"] = "names[output[0].argmax()]"
-    return Template(Template(_PYTHON).substitute(values)).substitute(values)  # the parts hold names too
+    return Template(_PYTHON).substitute(values)
 
 
 def _swift(values: dict[str, str], info: ModelInfo, config: ExportConfig) -> str:
     if config.tensor_input:
         return Template(_SWIFT_TENSOR).substitute(values)
     classifies = info.class_names is not None and not config.logits
-    values["result"] = _SWIFT_CLASSIFIER if classifies else _SWIFT_VALUES
-    return Template(Template(_SWIFT_IMAGE).substitute(values)).substitute(values)
+    values["result"] = Template(_SWIFT_CLASSIFIER if classifies else _SWIFT_VALUES).substitute(values)
+    return Template(_SWIFT_IMAGE).substitute(values)

@@ -77,7 +77,7 @@ class CoreMLEvaluator:
             (output,) = function.outputs
             self._logits = output.name
         else:
-            self._logits = _logits_before(classify.probabilities)
+            self._logits = _logits_before(classify.probabilities, len(classify.classes.val))
         self._instructions = prepare([operation for operation in operations if operation is not classify])
         self.num_operations = len(self._instructions) + (classify is not None)
         ((self._input, shape),) = ((name, var.shape) for name, var in function.inputs.items())
@@ -193,12 +193,12 @@ def _info_of_classifier(path: Path, description: Any, labels: tuple[str, ...] | 
     return ModelInfo(OTHER_VARIANT, "all", len(labels), preprocessing, class_names=labels)
 
 
-def _logits_before(probabilities: Any) -> str:
+def _logits_before(probabilities: Any, classes: int) -> str:
     """Name of what the classifier's softmax over the classes is taken of."""
     operation = probabilities.op
     while operation is not None and operation.op_type in _KEEPS_THE_ORDER:
         operation = operation.x.op
-    if operation is None or operation.op_type != "softmax" or operation.x.shape[int(operation.axis.val)] == 1:
+    if operation is None or operation.op_type != "softmax" or operation.x.shape[int(operation.axis.val)] != classes:
         raise FastViTError(
             "The Core ML classifier does not end in a softmax over its classes.", "Export the model again."
         )

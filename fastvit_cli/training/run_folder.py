@@ -15,6 +15,7 @@ from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST, RUNS
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.names import ODD
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.events import EpochDone
@@ -75,7 +76,7 @@ class RunFolder:
         """Add a line with the time to log.txt."""
         if not self.writes:
             return
-        with (self.path / LOG).open("a") as file:
+        with (self.path / LOG).open("a", encoding="utf-8", errors=ODD) as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     @property

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.atomic import check_writable, replaced_when_done, write_text
 from fastvit_cli.bench.events import BenchResult, BenchRow, BenchRun
 from fastvit_cli.ui.bench_figures import FIGURES
 from fastvit_cli.ui.bench_report import report_html
@@ -21,7 +21,20 @@ from fastvit_cli.ui.bench_views import (
 )
 from fastvit_cli.ui.session import write_json_file
 
+RESULTS = "results.json"
+_TRACE_NAME = 100  # characters; file systems take some 250 in all
 _NOT_IN_CSV = ("round_medians_ms", "interval_ms", "ratio")
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make the folder before the work begins.
+
+    Raises:
+        FastViTError: it cannot be written.
+    """
+    folder = folder.expanduser()
+    check_writable(folder / RESULTS)
+    return folder
 
 
 def write_bench_files(folder: Path, run: BenchRun, envelope: dict[str, Any]) -> None:
@@ -31,28 +44,23 @@ def write_bench_files(folder: Path, run: BenchRun, envelope: dict[str, Any]) -> 
         FastViTError: the folder cannot be written.
     """
     result = run.result
-    write_json_file(folder / "results.json", envelope)
-    _write_text(folder / "results.csv", _results_csv(result))
-    _write_text(folder / "samples.csv", _samples_csv(run))
-    _write_text(folder / "results.md", markdown(result))
+    write_json_file(folder / RESULTS, envelope)
+    write_text(folder / "results.csv", _results_csv(result))
+    write_text(folder / "samples.csv", _samples_csv(run))
+    write_text(folder / "results.md", markdown(result))
     for name, draw in FIGURES.items():
         figure = draw(result)
         if figure is not None:
             with replaced_when_done(folder / f"{name}.png") as temporary:
                 figure.savefig(temporary, dpi=150)
-    _write_text(folder / "report.html", report_html(result))
-    for profile, trace in zip(result.profiles, run.traces, strict=True):
+    write_text(folder / "report.html", report_html(result))
+    for place, (profile, trace) in enumerate(zip(result.profiles, run.traces, strict=True), start=1):
         if trace:
-            _write_text(folder / f"trace-{_file_name(profile.label)}.json", trace)
+            write_text(folder / f"trace-{place}-{_file_name(profile.label)}.json", trace)
 
 
 def _file_name(label: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-.")
-
-
-def _write_text(path: Path, text: str) -> None:
-    with replaced_when_done(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-.")[:_TRACE_NAME]
 
 
 def _results_csv(result: BenchResult) -> str:

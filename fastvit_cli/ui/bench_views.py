@@ -4,9 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from fastvit_cli.bench.events import (
@@ -21,10 +20,10 @@ from fastvit_cli.bench.events import (
     SubjectStarted,
 )
 from fastvit_cli.bench.profile import LayerTime, Profile
+from fastvit_cli.names import printable
 from fastvit_cli.ui.session import Session
-from fastvit_cli.ui.tables import data_table
+from fastvit_cli.ui.tables import FirstThatFits, data_table
 
-_WIDE = 100  # columns from which on everything is shown
 _COST_NOTE = (
     "GMAC: multiply-adds, in thousands of millions. MiB: memory that loading and running it added. "
     "% peak: of the fastest matrix product here."
@@ -32,6 +31,8 @@ _COST_NOTE = (
 _SHOWN_LAYERS = 24
 _SHOWN_OPERATIONS = 12
 NOTHING = "–"
+
+_Columns = dict[str, Callable[[BenchRow], str]]
 
 
 class BenchView:
@@ -104,18 +105,8 @@ def machine_line(result: BenchResult) -> str:
     )
 
 
-class _ByWidth:
-    """One of two tables, by the room there is."""
-
-    def __init__(self, wide: RenderableType, narrow: RenderableType) -> None:
-        self._wide, self._narrow = wide, narrow
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self._wide if options.max_width >= _WIDE else self._narrow
-
-
 # What tells rows apart beside their name; those in which all rows agree go into the title instead.
-_DISTINCTIONS: dict[str, Callable[[BenchRow], str]] = {
+_DISTINCTIONS: _Columns = {
     "engine": lambda row: row.engine,
     "form": lambda row: row.fuse,
     "type": lambda row: row.dtype,
@@ -128,7 +119,7 @@ _IN_TITLE = {"form": "{} fused", "batch": "batch {}", "px": "{} px"}
 _UNSAID = (NOTHING, INFERENCE)
 
 
-def distinctions(rows: Sequence[BenchRow]) -> dict[str, Callable[[BenchRow], str]]:
+def distinctions(rows: Sequence[BenchRow]) -> _Columns:
     """Those in which the rows differ; a peer is told by its name, however it is fused and run."""
     own = [row for row in rows if row.peer is None] or rows
     return {name: of for name, of in _DISTINCTIONS.items() if len({of(row) for row in own}) > 1}
@@ -146,35 +137,48 @@ def common_words(rows: Sequence[BenchRow]) -> str:
 def short_name(row: BenchRow) -> str:
     """`t8` for a variant; a file keeps its name."""
     known = row.variant is not None and row.name.endswith(f"fastvit_{row.variant}")
-    return row.name.replace("fastvit_", "") if known else row.name
+    return row.name.replace("fastvit_", "") if known else printable(row.name)
 
 
 def results_table(rows: Sequence[BenchRow]) -> RenderableType:
     """Latency, one row a measurement, in the order that was asked for."""
-    return _ByWidth(_results(rows, wide=True), _results(rows, wide=False))
+    columns: _Columns = {
+        "median ms": lambda row: number(row.median_ms),
+        "±": _half_width,
+        "p90": lambda row: number(row.p90_ms),
+        "p99": lambda row: number(row.p99_ms),
+        "mean": lambda row: number(row.mean_ms),
+        "trimmed": lambda row: number(row.trimmed_mean_ms),
+        "images/s": lambda row: number(row.images_per_second),
+    }
+    if any(row.ratio is not None for row in rows):
+        columns["× base"] = lambda row: ratio_text(row, wide=True)
+    usual = _without(columns, "mean", "trimmed")
+    narrow = dict(usual)
+    if "× base" in columns:
+        narrow = {**_without(usual, "images/s"), "× base": lambda row: ratio_text(row, wide=False)}
+    choices = (columns, usual, narrow, _without(narrow, "p90", "p99"))
+    return _by_width(rows, distinctions(rows), choices, title=common_words(rows))
 
 
-def _results(rows: Sequence[BenchRow], wide: bool) -> Table:
-    differing = distinctions(rows)
-    ratios = any(row.ratio is not None for row in rows)
-    columns: list[tuple[str, Callable[[BenchRow], str]]] = [
-        ("median ms", lambda row: number(row.median_ms)),
-        ("±", _half_width),
-        ("p90", lambda row: number(row.p90_ms)),
-        ("p99", lambda row: number(row.p99_ms)),
+def _by_width(
+    rows: Sequence[BenchRow], differing: _Columns, choices: Iterable[_Columns], title: str | None = None
+) -> RenderableType:
+    """One row a measurement, with the first of the choices of figures that there is room for."""
+    tables = [
+        data_table(
+            ("model", *differing, *columns),
+            [(short_name(row), *(of(row) for of in (*differing.values(), *columns.values()))) for row in rows],
+            left=1 + len(differing),
+            title=title,
+        )
+        for columns in choices
     ]
-    if wide:
-        columns += [("mean", lambda row: number(row.mean_ms)), ("trimmed", lambda row: number(row.trimmed_mean_ms))]
-    if wide or not ratios:
-        columns.append(("images/s", lambda row: number(row.images_per_second)))
-    if ratios:
-        columns.append(("× base", lambda row: ratio_text(row, wide)))
-    return data_table(
-        ("model", *differing, *(name for name, _ in columns)),
-        [(short_name(row), *(of(row) for of in differing.values()), *(of(row) for _, of in columns)) for row in rows],
-        left=1 + len(differing),
-        title=common_words(rows),
-    )
+    return FirstThatFits(*tables)
+
+
+def _without(columns: _Columns, *names: str) -> _Columns:
+    return {name: of for name, of in columns.items() if name not in names}
 
 
 def number(value: float | None) -> str:
@@ -225,32 +229,22 @@ def _footnotes(rows: Sequence[BenchRow]) -> list[str]:
 
 def _cost_table(rows: Sequence[BenchRow]) -> RenderableType:
     shown = [row for row in rows if row.error is None]
-    differing = distinctions(rows)
-    columns: list[tuple[str, Callable[[BenchRow], str]]] = [
-        ("params M", lambda row: number(None if row.params is None else row.params / 1e6)),
-        ("GMAC", lambda row: number(None if row.multiply_adds is None else row.multiply_adds / 1e9)),
-        ("MB", lambda row: number(None if row.size_bytes is None else row.size_bytes / 1e6)),
-        ("MiB", lambda row: number(row.peak_memory_mb)),
-        ("load ms", lambda row: number(row.load_ms)),
-        ("first ms", lambda row: number(row.first_ms)),
-        ("GFLOP/s", lambda row: number(None if row.flops is None else row.flops / 1e9)),
-        ("% peak", lambda row: NOTHING if row.peak_share is None else f"{100 * row.peak_share:.0f}"),
-    ]
-    if any(row.compile_ms is not None for row in rows):
-        columns.insert(5, ("compile ms", lambda row: number(row.compile_ms)))
-
-    def table(chosen: Sequence[tuple[str, Callable[[BenchRow], str]]]) -> Table:
-        return data_table(
-            ("model", *differing, *(name for name, _ in chosen)),
-            [
-                (short_name(row), *(of(row) for of in differing.values()), *(of(row) for _, of in chosen))
-                for row in shown
-            ],
-            left=1 + len(differing),
-        )
-
-    narrow = [column for column in columns if column[0] not in ("MB", "load ms", "GFLOP/s")]
-    return _ByWidth(table(columns), table(narrow))
+    columns: _Columns = {
+        "params M": lambda row: number(None if row.params is None else row.params / 1e6),
+        "GMAC": lambda row: number(None if row.multiply_adds is None else row.multiply_adds / 1e9),
+        "MB": lambda row: number(None if row.size_bytes is None else row.size_bytes / 1e6),
+        "MiB": lambda row: number(row.peak_memory_mb),
+        "load ms": lambda row: number(row.load_ms),
+        "compile ms": lambda row: number(row.compile_ms),
+        "first ms": lambda row: number(row.first_ms),
+        "GFLOP/s": lambda row: number(None if row.flops is None else row.flops / 1e9),
+        "% peak": lambda row: NOTHING if row.peak_share is None else f"{100 * row.peak_share:.0f}",
+    }
+    if all(row.compile_ms is None for row in rows):
+        del columns["compile ms"]
+    narrow = _without(columns, "MB", "load ms", "GFLOP/s")
+    choices = (columns, narrow, _without(narrow, "compile ms", "first ms"))
+    return _by_width(shown, distinctions(rows), choices)
 
 
 def _profile_view(profile: Profile) -> RenderableType:
@@ -284,7 +278,7 @@ def _profile_view(profile: Profile) -> RenderableType:
     return Group(*parts)
 
 
-def _layer_table(profile: Profile) -> Table:
+def _layer_table(profile: Profile) -> RenderableType:
     whole = profile.layers[0].ms or 1.0
     shown = layer_tree(profile.layers, _SHOWN_LAYERS)
     rows = []
@@ -305,8 +299,8 @@ def layer_tree(layers: Sequence[LayerTime], count: int) -> list[LayerTime]:
     return [layer for layer in layers if layer.name in wanted or any(n.startswith(f"{layer.name}.") for n in wanted)]
 
 
-def _bar(share: float, width: int = 16) -> str:
-    return "█" * round(share * width)
+def _bar(share: float, width: int = 16) -> Text:
+    return Text("█" * round(share * width), style="cyan", justify="left")
 
 
 def _comparison_view(comparison: Comparison) -> RenderableType:
@@ -314,7 +308,7 @@ def _comparison_view(comparison: Comparison) -> RenderableType:
     changed = [row for row in comparison.rows if row.verdict != "same"]
     parts: list[RenderableType] = [Text(f"Against {comparison.old} of {comparison.old_date}", style="bold")]
     if changed:
-        table = data_table(("row", "then ms", "now ms", "now / then", "interval", "verdict"), [])
+        rows = []
         for row in changed:
             interval = NOTHING
             if row.ratio is not None and row.ratio.low is not None and row.ratio.high is not None:
@@ -322,10 +316,9 @@ def _comparison_view(comparison: Comparison) -> RenderableType:
             value = NOTHING if row.ratio is None else f"{row.ratio.value:.2f}"
             verdict = f"{row.verdict}, beyond tolerance" if row.beyond_tolerance else row.verdict
             style = "bold red" if row.beyond_tolerance else "green" if row.verdict == "faster" else ""
-            table.add_row(
-                row.label, number(row.old_ms), number(row.new_ms), value, interval, Text(verdict, style=style)
-            )
-        parts.append(table)
+            figures = (number(row.old_ms), number(row.new_ms), value, interval)
+            rows.append((row.label, *figures, Text(verdict, style=style)))
+        parts.append(data_table(("row", "then ms", "now ms", "× then", "interval", "verdict"), rows))
     beyond = sum(row.beyond_tolerance for row in comparison.rows)
     same = len(comparison.rows) - len(changed)
     summary = (

@@ -3,7 +3,6 @@
 from itertools import zip_longest
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from fastvit_cli.training.dry_run import DryRun
@@ -67,7 +66,7 @@ def _place(source: str) -> int:
     return next((place for place, start in enumerate(order) if source.startswith(start)), 2)
 
 
-def _options(source: str, result: DryRun) -> Table:
+def _options(source: str, result: DryRun) -> RenderableType:
     options = [
         (name, "–" if value is None else str(value))
         for name, value in result.options.items()

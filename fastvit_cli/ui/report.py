@@ -5,10 +5,11 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.atomic import replaced_when_done, write_text
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.predictions import Prediction
 from fastvit_cli.evaluation.validate import ReportData, ValidateResult
+from fastvit_cli.names import ODD
 from fastvit_cli.ui.report_page import page
 from fastvit_cli.ui.report_plots import plot_confusion, plot_reliability
 from fastvit_cli.ui.session import write_json_file
@@ -53,12 +54,14 @@ def write_report(folder: Path, result: ValidateResult, data: ReportData, envelop
     if data.confusion is not None:
         plot_confusion(data.confusion, tuple(row.name for row in result.classes), folder / CONFUSION)
         confusion = (folder / CONFUSION).read_bytes()
-    with replaced_when_done(folder / PAGE) as temporary:
-        temporary.write_text(page(result, data, confusion, envelope["environment"]), encoding="utf-8")
+    write_text(folder / PAGE, page(result, data, confusion, envelope["environment"]))
 
 
 def _write_predictions(path: Path, predictions: tuple[Prediction, ...]) -> None:
-    with replaced_when_done(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with (
+        replaced_when_done(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors=ODD) as file,
+    ):
         writer = csv.DictWriter(file, [field.name for field in fields(Prediction)])
         writer.writeheader()
         writer.writerows(map(asdict, predictions))

@@ -7,13 +7,14 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastvit_cli.atomic import replaced_when_done
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.atomic import write_text
+from fastvit_cli.errors import FastViTError, unexpected
+from fastvit_cli.names import printable
 
 if TYPE_CHECKING:  # `fastvit --help` passes through here, and rich takes longer to import than all the rest
     from rich.console import RenderableType
@@ -63,12 +64,22 @@ class Session:
         """One line for an image that cannot be read: anything with a `name` and a `reason`."""
         self.note(f"Cannot read '{bad.name}' ({bad.reason}).", style="yellow")
 
-    def finish(self, result: Any, view: "RenderableType") -> None:
-        """Show the frozen result: as JSON on stdout, or as the view of it."""
-        if self.json:
-            print_json(self.envelope(result))
-        else:
-            self.stdout.print(view)
+    def finish(
+        self, result: Any, view: "RenderableType", write: Callable[[dict[str, Any]], None] | None = None
+    ) -> None:
+        """Show the frozen result, as JSON on stdout or as the view of it, then `write` its files from its envelope.
+
+        Neither costs the other: files are written though the reader of stdout went away, and what goes wrong with
+        them is said beside the result, never as a second document.
+        """
+        try:
+            if self.json:
+                print_json(self.envelope(result))
+            else:
+                self.stdout.print(view)
+        finally:
+            if write is not None:
+                _write_after_the_result(write, self.envelope(result))
 
     def envelope(self, result: Any) -> dict[str, Any]:
         """The JSON document around a result."""
@@ -99,6 +110,18 @@ class Session:
             yield Bar(progress, label)
 
 
+def _write_after_the_result(write: Callable[[dict[str, Any]], None], envelope: dict[str, Any]) -> None:
+    try:
+        write(envelope)
+    except FastViTError as error:
+        error.after_result = True
+        raise
+    except Exception as error:
+        wrapped = unexpected(error)
+        wrapped.after_result = True
+        raise wrapped from error
+
+
 class Bar:
     """A bar that may not be drawn; it swings until the first `update` says how much there is."""
 
@@ -116,9 +139,10 @@ class Bar:
             self._progress.update(self._task, description=text)
 
 
-def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(_json_text(document))
+def print_json(document: Any, indent: int | None = 2) -> None:
+    """One JSON document on stdout, on one line without `indent`."""
+    has_all = sys.stdout.encoding.lower().startswith("utf")  # else JSON's own escapes stand for what it lacks
+    sys.stdout.write(_json_text(document, indent, ensure_ascii=not has_all))
 
 
 def write_json_file(path: Path, document: Any) -> None:
@@ -127,23 +151,22 @@ def write_json_file(path: Path, document: Any) -> None:
     Raises:
         FastViTError: the folder cannot be written.
     """
-    with replaced_when_done(path) as temporary:
-        temporary.write_text(_json_text(document))
+    write_text(path, _json_text(document))
 
 
-def _json_text(document: Any) -> str:
-    return json.dumps(_jsonable(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+def _json_text(document: Any, indent: int | None = 2, ensure_ascii: bool = False) -> str:
+    return json.dumps(_jsonable(document), indent=indent, allow_nan=False, ensure_ascii=ensure_ascii) + "\n"
 
 
 def _jsonable(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _jsonable(asdict(value))
     if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {printable(str(key)): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, str | Path):
+        return printable(str(value))
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON knows neither NaN nor infinity
     return value

@@ -1,14 +1,22 @@
 """Small pieces that every view is made of."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from fastvit_cli.names import printable
 
-def facts(rows: Iterable[tuple[str, str | Text]], title: str | None = None) -> Table:
+_WHOLE = 24  # characters of a name that is easily read
+_FOLDED = 12  # and of one that still can be
+_ENDLESS = 10_000
+
+
+def facts(rows: Iterable[tuple[str, str | Text]], title: str | Text | None = None) -> Table:
     """Names and values in two columns, without lines."""
     table = Table(box=None, show_header=False, title=_title(title), title_justify="left", padding=(0, 1))
     table.add_column(style="dim", no_wrap=True)
@@ -20,25 +28,81 @@ def facts(rows: Iterable[tuple[str, str | Text]], title: str | None = None) -> T
 
 def data_table(
     columns: Sequence[str], rows: Iterable[Sequence[str | Text]], left: int = 1, title: str | None = None
-) -> Table:
+) -> "DataTable":
     """A table with a ruled header; the first `left` columns hold text, the others numbers."""
-    table = Table(box=box.SIMPLE_HEAD, title=_title(title), title_justify="left", pad_edge=False)
-    for position, name in enumerate(columns):
-        table.add_column(
-            name, justify="left" if position < left else "right", overflow="fold", no_wrap=position >= left
+    return DataTable(columns, [tuple(map(_plain, row)) for row in rows], left, _title(title))
+
+
+@dataclass(frozen=True)
+class DataTable:
+    """See `data_table`. Whatever the width, all of it is shown, and no number is broken.
+
+    Where there is little room the columns move together and text is folded; where there is less, each row becomes a
+    list of its own.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Text]]
+    left: int
+    title: Text | None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        table = self._table(tight=False)
+        if _width(console, options, table) > options.max_width:
+            table = self._table(tight=True)
+        if self.width(console, options, _FOLDED) <= options.max_width:
+            yield table
+        else:
+            yield self._lists()
+
+    def width(self, console: Console, options: ConsoleOptions, text: int) -> int:
+        """What it takes when no text is folded to less than so many characters."""
+        return _width(console, options, self._table(tight=True, text=text))
+
+    def _table(self, tight: bool, text: int | None = None) -> Table:
+        table = Table(
+            box=box.SIMPLE_HEAD, title=self.title, title_justify="left", pad_edge=False, collapse_padding=tight
         )
-    for row in rows:
-        table.add_row(*map(_plain, row))
-    return table
+        for position, name in enumerate(self.columns):
+            if position < self.left:
+                table.add_column(name, overflow="fold", max_width=text)
+            else:
+                table.add_column(name, justify="right", overflow="ellipsis", no_wrap=True)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def _lists(self) -> Table:
+        lines: list[tuple[str, str | Text]] = []
+        for row in self.rows:
+            lines.append(("", ""))
+            lines += [(name, cell) for name, cell in zip(self.columns, row, strict=True) if name]
+        return facts([*lines, ("", "")], self.title)
+
+
+class FirstThatFits:
+    """The first of some tables that there is room for with its names whole, or nearly; else the last."""
+
+    def __init__(self, *tables: DataTable) -> None:
+        self._tables = tables
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        fitting = (table for table in self._tables if table.width(console, options, _WHOLE) <= options.max_width)
+        yield next(fitting, self._tables[-1])
+
+
+def _width(console: Console, options: ConsoleOptions, table: Table) -> int:
+    """What it takes on a terminal without an end."""
+    return Measurement.get(console, options.update(max_width=_ENDLESS), table).maximum
 
 
 def _plain(cell: str | Text) -> Text:
     """As it is: names of files and classes may hold brackets, which rich takes for styles."""
-    return cell if isinstance(cell, Text) else Text(cell)
+    return cell if isinstance(cell, Text) else Text(printable(cell))
 
 
-def _title(title: str | None) -> Text | None:
-    return None if title is None else Text(title, style="bold")
+def _title(title: str | Text | None) -> Text | None:
+    return Text(printable(title), style="bold") if isinstance(title, str) else title
 
 
 def verdict(passed: bool) -> Text:

@@ -11,6 +11,8 @@ from safetensors.torch import save_file
 
 from fastvit_cli.bench import run as bench_run
 from fastvit_cli.bench import timer
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.ui import bench_files
 
 QUICK = ("--img-size", 32, "--iterations", 6, "--min-seconds", 0)
 
@@ -40,6 +42,32 @@ def test_a_run_its_files_and_a_later_one_against_it(tmp_path: Path, capsys: pyte
         later = run(capsys, *words, "--compare", "edited.json")
         assert later.code == code, later.err
         assert verdict in " ".join(later.out.split())
+
+
+def test_where_files_go_is_looked_at_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(bench_run, "run_bench", lambda *_: pytest.fail("it was measured"))
+    outcome = run(capsys, "bench", "--variant", "t8", "--output", "file/bench", "--json")
+    assert outcome.code == 2
+    assert "Cannot write to" in outcome.error["message"]
+
+
+@pytest.mark.parametrize(("error", "code"), [(FastViTError("Disk full.", "Free some."), 2), (ValueError("oops"), 1)])
+def test_files_that_cannot_be_written_cost_no_figures(
+    error: Exception, code: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(bench_files, "write_bench_files", fail)
+    outcome = run(capsys, "bench", "--variant", "t8", *QUICK, "--output", "bench", "--json")
+    assert outcome.code == code
+    assert outcome.document["result"]["results"][0]["median_ms"], "one document, which is the result"
+    said, hint = outcome.err.splitlines()[-2:]
+    assert str(error.args[0]) in said
+    assert hint.startswith("Hint: ")
 
 
 def test_what_is_no_fastvit_is_a_row_and_alone_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

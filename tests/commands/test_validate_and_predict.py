@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
-from helpers.loaded import CLASS_NAMES, saved_model
+from helpers.loaded import CLASS_NAMES, loaded_model, saved_model
 from helpers.photo import photo
 from helpers.program import run
 from PIL import Image
 
+from fastvit_cli.app import main
+from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.data.demo_drawing import draw_image
 
 SHAPES = ("circle", "cross", "star", "heart", "ring")
@@ -36,6 +40,21 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _inside(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
+
+
+@pytest.fixture(scope="module")
+def odd(place: Path) -> Path:
+    """Images of classes and files whose names are no text."""
+    odd = place / "odd"
+    try:
+        for name, shape in zip((os.fsdecode(b"caf\xe9"), *CLASS_NAMES[1:]), SHAPES, strict=True):
+            (odd / "val" / name).mkdir(parents=True)
+            draw_image("val", shape, 0).save(odd / "val" / name / os.fsdecode(b"\xff.png"))
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 only")
+    loaded = loaded_model("t8", class_names=None)  # takes the folders in their order
+    save_checkpoint(place / "nameless.safetensors", loaded.network, loaded.info)
+    return odd
 
 
 GOOD = ("--ckpt", "models/good.safetensors")
@@ -81,6 +100,27 @@ def test_a_folder_of_models_is_a_table(capsys: pytest.CaptureFixture[str]) -> No
     failed = run(capsys, "validate", "--ckpt", "models/b*", *DATA, "--json")
     assert failed.code == 1
     assert [row["top1"] for row in failed.document["result"]["rows"]] == [None]
+
+
+def test_where_a_table_goes_is_looked_at_before_the_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("mine.csv").write_text("precious")
+    Path("link.csv").symlink_to("gone.csv")
+    words = ("validate", "--ckpt", "models/b*", *DATA, "--output")
+    with monkeypatch.context() as patch:
+        patch.setattr("fastvit_cli.evaluation.bulk.validate_all", lambda *_: pytest.fail("it was validated"))
+        for output, message in (
+            ("mine.csv", "'mine.csv' exists"),
+            ("link.csv", "'link.csv' exists"),
+            ("mine.csv/t.csv", "Cannot write to 'mine.csv'"),
+        ):
+            refused = run(capsys, *words, output)
+            assert refused.code == 2
+            assert message in refused.err
+    assert Path("mine.csv").read_text() == "precious"
+    run(capsys, *words, "mine.csv", "--force")
+    assert "models/broken.safetensors" in Path("mine.csv").read_text()
 
 
 @pytest.mark.parametrize(
@@ -142,3 +182,51 @@ def test_predict_json_and_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
         outcome = run(capsys, "predict", *arguments, *GOOD)
         assert outcome.code == 2
         assert message in outcome.err
+
+
+def test_names_that_are_no_text_cost_no_result(capsys: pytest.CaptureFixture[str], odd: Path) -> None:
+    words = ("--ckpt", "nameless.safetensors", "--data", odd, "--workers", 0)
+    outcome = run(capsys, "validate", *words, "--report", "odd-report")
+    assert outcome.code == 0, outcome.err
+    assert "caf\\udce9" in outcome.out
+    document = json.loads(Path("odd-report/results.json").read_text(encoding="utf-8"))
+    assert "caf\\udce9" in [row["name"] for row in document["result"]["classes"]]
+    assert "caf\\udce9" in Path("odd-report/index.html").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(Path("odd-report/predictions.csv").read_text(encoding="utf-8").splitlines()))
+    assert [Path(row["image"]).name for row in rows] == ["\\udcff.png"] * 5
+
+
+@pytest.mark.parametrize("format_", [("--format", "table"), ("--format", "csv"), ("--format", "jsonl"), ("--json",)])
+def test_predict_shows_names_that_are_no_text(
+    format_: tuple[str, ...], capsys: pytest.CaptureFixture[str], odd: Path
+) -> None:
+    outcome = run(capsys, "predict", odd / "val" / "bee", *GOOD, *format_)
+    assert outcome.code == 0, outcome.err
+    assert "udcff.png" in outcome.out.replace("\n", "")
+    if format_ == ("--format", "csv"):
+        (name,) = {row["image"] for row in csv.DictReader(io.StringIO(outcome.out))}
+        assert Path(name).name == "\\udcff.png"
+
+
+@pytest.mark.parametrize("words", [("validate", *DATA), ("predict", "photos")])
+def test_a_terminal_that_lacks_characters_costs_no_result(
+    words: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for encoding in ("latin-1", "ascii"):
+        shown = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding, write_through=True))
+        assert main([*map(str, words), *GOOD, "--quiet"]) == 0
+        assert b"\\u2" in shown.getvalue(), "an en dash, or a block of a bar"
+
+
+def test_json_stays_json_where_a_terminal_lacks_characters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("é 🦋").mkdir()
+    photo().save("é 🦋/ant.png")
+    for format_ in (("--json",), ("--format", "jsonl")):
+        shown = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, "ascii", write_through=True))
+        assert main(["predict", "é 🦋/ant.png", *GOOD, "--quiet", *format_]) == 0, capsys.readouterr().err
+        document = json.loads(shown.getvalue())
+        assert document.get("result", {"images": [document]})["images"][0]["image"] == str(Path("é 🦋/ant.png"))

@@ -5,6 +5,7 @@ import pytest
 
 from fastvit_cli.data.class_folders import list_class_folders, open_class_folders, stamp
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.evaluation.predict import find_images
 
 
 def _touch(root: Path, *names: str) -> Path:
@@ -48,6 +49,17 @@ def test_the_order_does_not_depend_on_that_of_the_disk(tmp_path: Path, monkeypat
 def test_only_images_that_are_not_hidden(tmp_path: Path) -> None:
     _touch(tmp_path, "ant/1.JPEG", "ant/._1.jpg", "ant/.jpg", "ant/jpg", "ant/notes.txt", "ant/folder.jpg/2.gif")
     assert list(open_class_folders(tmp_path).files) == ["ant/1.JPEG", "ant/folder.jpg/2.gif"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+def test_pipes_and_devices_are_no_images(tmp_path: Path) -> None:
+    """Whoever opens a pipe waits until somebody writes to it."""
+    _touch(tmp_path, "ant/1.jpg", "file")
+    os.mkfifo(tmp_path / "ant" / "pipe.png")
+    for name, target in {"pipe": "pipe.png", "null": os.devnull, "file": "../file", "nowhere": "nowhere"}.items():
+        (tmp_path / "ant" / f"to-{name}.jpg").symlink_to(target)
+    assert list(open_class_folders(tmp_path).files) == ["ant/1.jpg", "ant/to-file.jpg", "ant/to-nowhere.jpg"]
+    assert find_images([str(tmp_path)]) == tuple(tmp_path / name for name in open_class_folders(tmp_path).files)
 
 
 def test_odd_bytes_in_names(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.loaded import CLASS_NAMES, SIZE, loaded_model, pixels, saved_model
+from helpers.loaded import CLASS_NAMES, SIZE, loaded_model, pixels, saved_model, tiny_model
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import RealImages
@@ -231,6 +231,14 @@ def test_repeated_labels_stay_apart() -> None:
     names = ("crane", "swan", "crane", "crane (4)", "crane")
     labels = coreml.class_labels(replace(info, class_names=names), CONFIG)
     assert labels == ("crane", "swan", "crane (2)", "crane (4)", "crane (4) (4)")
+
+
+def test_a_classifier_of_one_class(tmp_path: Path) -> None:
+    result = export(
+        ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage")), tiny_model(class_names=("ant",))
+    )
+    assert result.check.passed, result.check.problems
+    assert CoreMLEvaluator(Path(result.output)).labels == ("ant",)
 
 
 @pytest.mark.parametrize("name", ["", "two\nlines", "no text \udcff"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.util
+import json
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -214,6 +216,31 @@ def test_the_swift_snippet_names_what_was_exported(
     text = snippet(Path("a-b.mlpackage"), model.info, ExportConfig(format="coreml", **options))
     assert all(word in text for word in words), text
     assert "$" not in text
+
+
+@pytest.mark.parametrize("name", ['a"b', "a'b", "a$x", "a$$", "a\\n", "${file}"])
+def test_snippets_carry_any_name(model: LoadedModel, name: str) -> None:
+    from fastvit_cli.exporters.snippets import snippet
+
+    for format_ in ("onnx", "pt2", "openvino"):
+        text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format=format_))
+        texts = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
+        assert f"{name}.xyz" in texts
+    text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format="coreml"))
+    assert f"// {name}.xyz is dragged" in text
+    text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format="torchscript"))
+    assert f"load({json.dumps(f'{name}.xyz')});" in text
+
+
+def test_a_file_in_the_place_of_the_snippet_is_kept_unless_forced(tmp_path: Path) -> None:
+    config = ExportConfig(format="pt2", output=str(tmp_path / "mine.pt2"))
+    mine = tmp_path / "mine.pt2.py"
+    mine.write_text("precious")
+    with pytest.raises(FastViTError, match=r"mine\.pt2\.py' exists"):
+        export(config, tiny_model())
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.pt2.py"]
+    assert export(replace(config, force=True), tiny_model()).snippet_file == str(mine)
+    assert "torch.export.load" in mine.read_text()
 
 
 def test_the_cpp_snippet_normalises(model: LoadedModel) -> None:

@@ -136,6 +136,25 @@ def test_a_wrong_file_fails_the_proof(small: LoadedModel, tmp_path: Path, monkey
     assert result.proof.relative_error > 1e-5
 
 
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_head_of_zeros_is_proved_too(tmp_path: Path, wrong: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a network starts whose classifier begins at zero."""
+    model = loaded_model("t8")
+    torch.nn.init.zeros_(model.network.head.fc.weight)
+    torch.nn.init.zeros_(model.network.head.fc.bias)
+
+    def save_wrongly(path: Path, network: torch.nn.Module, *rest: object) -> None:
+        with torch.no_grad():
+            network.head.fc.bias += 0.1
+        save_checkpoint(path, network, *rest)
+
+    if wrong:
+        monkeypatch.setattr(reparam_module, "save_checkpoint", save_wrongly)
+    result = reparam(ReparamConfig(output=str(tmp_path / "zero.safetensors")), model)
+    assert result.passed is not wrong
+    assert result.max_abs_error == pytest.approx(0.1 * wrong)
+
+
 def test_a_wrong_fusion_fails_the_proof(small: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error far below float32's rounding is seen by the proof in float64."""
 

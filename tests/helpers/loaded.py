@@ -45,12 +45,12 @@ def loaded_model(variant: str, class_names: tuple[str, ...] | None = CLASS_NAMES
     return replace(loaded, info=info)
 
 
-def tiny_model(width: int = 32) -> LoadedModel:
+def tiny_model(width: int = 32, class_names: tuple[str, ...] = CLASS_NAMES) -> LoadedModel:
     """A network with every kind of block, one a stage and as narrow as that, that exports in a moment."""
     variant = replace(get_variant("sa12"), depths=(1, 1, 1, 1), widths=(width,) * 4, mlp_ratio=2)
-    network = damped(randomized(FastViT(variant, num_classes=len(CLASS_NAMES)))).float()
-    info = ModelInfo("sa12", "unfused", len(CLASS_NAMES), PREPROCESSING, class_names=CLASS_NAMES, data="demo")
-    return LoadedModel(network, info, Layout("native", "unfused", variant, len(CLASS_NAMES)), None)
+    network = damped(randomized(FastViT(variant, num_classes=len(class_names)))).float()
+    info = ModelInfo("sa12", "unfused", len(class_names), PREPROCESSING, class_names=class_names, data="demo")
+    return LoadedModel(network, info, Layout("native", "unfused", variant, len(class_names)), None)
 
 
 def saved_model(path: Path, variant: str = "t8") -> LoadedModel:

@@ -57,7 +57,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     values: list[float] = []
 
     def evaluate(*_: object, **__: object) -> SimpleNamespace:
-        return SimpleNamespace(scores=Scores(top1=values.pop(0), top5=100.0, loss=1.0, num_images=12))
+        return SimpleNamespace(scores=Scores(top1=values.pop(0), top5=100.0, loss=1.0, num_images=12, not_finite=0))
 
     monkeypatch.setattr(trainer_module, "evaluate", evaluate)
     return values

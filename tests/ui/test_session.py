@@ -30,6 +30,17 @@ def test_the_envelope(capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err == "for people\n"
 
 
+def test_files_are_written_though_the_reader_went_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> int:
+        raise BrokenPipeError
+
+    session, written = Session("validate", json=True), list[object]()
+    monkeypatch.setattr("sys.stdout.write", broken)
+    with pytest.raises(BrokenPipeError):
+        session.finish(Result(Path("x"), ()), "the view", written.append)
+    assert len(written) == 1
+
+
 def test_quiet_shows_the_result_alone(capsys: pytest.CaptureFixture[str]) -> None:
     session = Session("validate", quiet=True)
     session.note("for people")
