@@ -24,8 +24,11 @@ def dry_run_view(result: DryRun) -> RenderableType:
             ("classes", str(result.classes)),
             ("total batch", _total_batch(result)),
             ("steps", f"{result.updates:,} updates, {result.steps_per_epoch:,} an epoch"),
-            ("warm-up", f"the first {result.warmup_updates:,} updates"),
-            ("memory", f"{needed}optimizer, {size(memory.activations)} for a batch"),
+            ("warm-up", _warm_up(result.warmup_updates)),
+            (
+                "memory",
+                f"{needed}optimizer, {size(memory.activations)} for a batch; what PyTorch itself takes comes on top",
+            ),
             ("first batch", f"{' x '.join(map(str, result.batch_shape))}, read in {result.batch_seconds:.1f} s"),
             ("JPEGs", "only what a crop shows is decoded" if result.partial_decoding else _WHOLE_JPEGS),
             ("device", result.device),
@@ -43,6 +46,10 @@ def dry_run_view(result: DryRun) -> RenderableType:
     )
     sources = sorted(dict.fromkeys(result.sources.values()), key=_place)
     return Group(summary, rates, *(_options(source, result) for source in sources))
+
+
+def _warm_up(updates: int) -> str:
+    return "the first update" if updates == 1 else f"the first {updates:,} updates"
 
 
 def _total_batch(result: DryRun) -> str:

@@ -76,7 +76,7 @@ class Session:
             if self.json:
                 print_json(self.envelope(result))
             else:
-                self.stdout.print(view)
+                self.stdout.print(view, crop=False)  # of code, which does not fit everywhere, nothing may be missing
         finally:
             if write is not None:
                 _write_after_the_result(write, self.envelope(result))

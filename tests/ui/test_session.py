@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from helpers.program import run
 from PIL import Image
+from rich.console import Group
+from rich.text import Text
 
 from fastvit_cli.training.events import EpochDone
 from fastvit_cli.ui.plots import plot_curves
@@ -77,3 +79,13 @@ def test_curves_are_a_picture_from_the_first_epoch_on(tmp_path: Path) -> None:
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size[0] > 1000
         assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 20, "not an empty canvas"
+
+
+def test_long_lines_of_code_are_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    code = Text("let model = try VNCoreMLModel(for: best(configuration: MLModelConfiguration()).model)")
+    code.no_wrap, code.overflow = True, "ignore"  # as the view of an export has it
+    Session("export").finish(Result(Path("x"), ()), Group(code))
+    assert capsys.readouterr().out.splitlines() == [code.plain]
