@@ -209,7 +209,7 @@ def _comparison(result: BenchResult) -> str:
         value = NOTHING if ratio is None else f"{ratio.value:.2f}"
         values = [number(row.old_ms), number(row.new_ms), value, interval, f'<span class="{style}">{verdict}</span>']
         body.append(f"<tr>{_cells([row.label], values)}</tr>")
-    lines = [*comparison.differences, *(f"only then: {label}" for label in comparison.missing)]
+    lines = [*comparison.differences, *(f"Only then: {label}" for label in comparison.missing)]
     return (
         f"<h2>Against {escape(comparison.old)} of {escape(comparison.old_date)}</h2>"
         + _table(("row", "then ms", "now ms", "now / then", "interval", "verdict"), 1, body)

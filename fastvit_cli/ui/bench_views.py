@@ -333,5 +333,5 @@ def _comparison_view(comparison: Comparison) -> RenderableType:
     )
     parts.append(Text(summary, style="bold red" if beyond else "green"))
     parts += [Text(f"! {line}", style="yellow") for line in comparison.differences]
-    parts += [Text(f"! only then: {label}", style="yellow") for label in comparison.missing]
+    parts += [Text(f"Only then: {label}", style="dim") for label in comparison.missing]
     return Group(*parts)

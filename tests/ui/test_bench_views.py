@@ -102,7 +102,9 @@ def test_the_view_fits_and_says_everything(result: BenchResult, width: int) -> N
     assert "100 GFLOP/s on cpu float32" in plain
     assert "slower, beyond tolerance" in plain.replace("beyond tolera nce", "beyond tolerance") or width == 80
     assert "1 of 2 rows are the same; 1 slower beyond 5 %." in plain
-    assert "torch: 1 then, 2 now" in plain
+    assert "! torch: 1 then, 2 now" in plain
+    assert "Only then: three" in plain
+    assert "! Only then" not in plain, "fewer rows were asked for"
     assert ("[0.72, 0.81]" in plain) == (width == 120)
     engine_column = [line.split() for line in text.splitlines() if line.strip().startswith("t8 ")]
     assert all("torch" in words or "onnxruntime" in words for words in engine_column), "names are not broken"
