@@ -81,7 +81,8 @@ class BenchRow:
     @property
     def words(self) -> tuple[str, ...]:
         """What tells it from other rows, most telling first."""
-        words = [self.name, self.engine, self.fuse, self.dtype, f"batch {self.batch_size}", f"{self.img_size} px"]
+        words = [self.name, self.engine, self.fuse, self.dtype, f"batch {self.batch_size}"]
+        words += [] if self.img_size is None else [f"{self.img_size} px"]
         words += [] if self.part == INFERENCE else [self.part]
         words += ["channels last"] if self.channels_last else []
         words += [self.compute_units] if self.compute_units else []

@@ -200,7 +200,9 @@ def test_a_subject_that_could_not_be_loaded_is_a_row(network: FastViT) -> None:
     lost, found = results(config(img_size=None), missing, subject(network))
     assert_only_error(lost, "There is no file 'lost.safetensors'.")
     assert lost.img_size is None
+    assert lost.label == "lost.safetensors, torch, all, float32, batch 1"
     assert found.error is None
+    assert "none" not in refused(config(img_size=None, baseline="x px"), missing).hint.lower()
 
 
 def test_fused_weights_cannot_be_timed_less_fused(network: FastViT) -> None:
