@@ -184,7 +184,9 @@ def test_another_failure_of_the_device_is_a_row_of_one_line(network: FastViT) ->
 
 def test_an_engine_that_is_not_installed_is_a_row(network: FastViT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engines._LIBRARIES, "openvino", "no_such_library_here")
-    missing, there = results(config(engine=("openvino", "torch")), subject(network))
+    monkeypatch.setitem(engines._LIBRARIES, "onnxruntime", "no_such_library_here")
+    extra, missing, there = results(config(engine=("openvino", "onnxruntime", "torch")), subject(network))
+    assert_only_error(extra, "no_such_library_here is not installed: pip install 'fastvit[openvino]'")
     assert_only_error(missing, "no_such_library_here is not installed: pip install no_such_library_here")
     assert there.error is None
 
