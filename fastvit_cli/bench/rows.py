@@ -52,7 +52,9 @@ def with_ratios(rows: list[BenchRow], word: str | None) -> list[BenchRow]:
     out = []
     for row, index in zip(rows, baseline_rows(rows, word), strict=True):
         base = rows[index]
-        if row is base or not row.round_medians_ms or not base.round_medians_ms:
+        # Unasked, no time is compared with that of larger or smaller images.
+        across = word is None and row.img_size != base.img_size
+        if row is base or across or not row.round_medians_ms or not base.round_medians_ms:
             out.append(replace(row, baseline=base.label))
             continue
         same_block = (row.batch_size, row.img_size) == (base.batch_size, base.img_size)

@@ -1,6 +1,7 @@
 """Timing real small networks: true rows, failures that become rows, and ratios."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from fastvit_cli.models.cost import network_cost
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all, reparameterize
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.models.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.usefixtures("short")
 
@@ -137,6 +139,17 @@ def test_timm_is_fused_its_way_and_the_baseline() -> None:
     assert row.baseline == peer.baseline == peer.label
     assert row.ratio.low is not None
     assert peer.ratio is None
+
+
+def test_a_peer_takes_the_image_sizes_of_the_networks_beside_it(network: FastViT, simulated: Simulate) -> None:
+    simulated({index: [10 * (index + 1)] * 20 for index in range(4)})
+    small, large = subject(network, "small"), subject(network, "large")
+    assert small.info is not None
+    small = replace(small, info=replace(small.info, preprocessing=Preprocessing(img_size=64)))
+    rows = results(config(img_size=None), small, large, timm_peer("t8"))
+    assert [(row.peer, row.img_size) for row in rows] == [(None, 64), (None, 96), ("timm", 64), ("timm", 96)]
+    assert [row.baseline for row in rows] == [rows[index].label for index in (2, 3, 2, 3)]
+    assert [row.img_size for row in results(config(img_size="32"), small, timm_peer("t8"), large)] == [32] * 3
 
 
 def test_training_is_timed_in_parts(network: FastViT) -> None:
