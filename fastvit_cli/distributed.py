@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from fastvit_cli.devices import usable_cores
 from fastvit_cli.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _TIMEOUT_S = 1800  # the others wait while the main process draws, downloads or lists images
+_TRIED_OUT = 2  # processes that a single core takes too: slow, but how a run of several is tried out
 _SHUTDOWN_S = 30  # for the other processes, to finish a step and to save, before they are killed
 
 
@@ -117,7 +119,7 @@ def joined(world: World, device: str) -> Iterator[None]:
         device: what `--device` names.
 
     Raises:
-        FastViTError: fewer GPUs than processes.
+        FastViTError: see `check_local_devices`.
         LostPeerError: another process of the group has ended.
     """
     if world.size == 1:
@@ -126,9 +128,9 @@ def joined(world: World, device: str) -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
-    cuda = torch.cuda.is_available() and device.strip().lower() != "cpu"
+    check_local_devices(world.local_size, device)
+    cuda = _is_cuda(device)
     if cuda:
-        _check_local_devices(world)
         torch.cuda.set_device(world.local_rank)
     with lost_peers_named():
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=_TIMEOUT_S))
@@ -137,14 +139,37 @@ def joined(world: World, device: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def _check_local_devices(world: World) -> None:
+def _is_cuda(device: str) -> bool:
     import torch
 
-    present = torch.cuda.device_count()
-    if world.local_size > present:
+    return torch.cuda.is_available() and device.strip().lower() != "cpu"
+
+
+def check_local_devices(processes: int, device: str) -> None:
+    """Refuse more processes than this machine has room for.
+
+    Args:
+        device: what `--device` names.
+
+    Raises:
+        FastViTError: fewer GPUs than processes, or without GPUs fewer cores.
+    """
+    import torch
+
+    if _is_cuda(device):
+        present = torch.cuda.device_count()
+        if processes > present:
+            raise FastViTError(
+                f"There are {processes} processes for {present} CUDA devices on this machine.",
+                f"Pass --nproc-per-node {present}, or --device cpu.",
+            )
+        return
+    cores = usable_cores()
+    most = max(cores, _TRIED_OUT)
+    if processes > most:
         raise FastViTError(
-            f"There are {world.local_size} processes for {present} CUDA devices on this machine.",
-            f"Pass --nproc-per-node {present}, or --device cpu.",
+            f"There are {processes} processes for {cores} core{'' if cores == 1 else 's'} of this machine.",
+            f"Pass --nproc-per-node {most}, or fewer.",
         )
 
 
@@ -178,20 +203,25 @@ def _is_lost_connection(error: RuntimeError) -> bool:
     )
 
 
-def launch(words: Sequence[str], processes: int) -> int:
+def launch(words: Sequence[str], processes: int, device: str) -> int:
     """Run `fastvit WORDS` in several processes on this machine; the exit code of the whole.
 
     As soon as one fails the others are ended. The first one's output passes through.
 
+    Args:
+        device: what `--device` names.
+
     Raises:
+        FastViTError: see `check_local_devices`; before any process is started.
         WorkFailedError: a process was killed or ended without a word.
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    check_local_devices(processes, device)
     # Threads of all processes together for the cores there are; torchrun would give each a single one.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

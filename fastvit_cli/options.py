@@ -95,8 +95,13 @@ def bounds_text(spec: OptionSpec) -> str:
     if spec.minimum is None and spec.maximum is None:
         return ""
     if spec.maximum is None:
-        return f"{spec.minimum:g} or more"
-    return f"{0 if spec.minimum is None else spec.minimum:g} to {spec.maximum:g}"
+        return f"{_number_text(spec.minimum)} or more"
+    return f"{_number_text(spec.minimum or 0)} to {_number_text(spec.maximum)}"
+
+
+def _number_text(number: float | None) -> str:
+    """Whole numbers with all their digits, so that they can be typed."""
+    return str(number) if isinstance(number, int) else f"{number:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,17 @@ import pytest
 import torch
 from helpers.program import run
 
-from fastvit_cli.distributed import ALONE, LostPeerError, World, _code_of, find_world, joined, lost_peers_named
+from fastvit_cli import distributed
+from fastvit_cli.distributed import (
+    ALONE,
+    LostPeerError,
+    World,
+    _code_of,
+    check_local_devices,
+    find_world,
+    joined,
+    lost_peers_named,
+)
 from fastvit_cli.errors import EXIT_LOST_PEER, FastViTError, WorkFailedError
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests
@@ -69,6 +79,26 @@ def test_fewer_gpus_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         pass
     assert "--nproc-per-node 2" in caught.value.hint
+
+
+@pytest.mark.parametrize(("cores", "processes", "most"), [(2, 100, 2), (1, 3, 2), (8, 9, 8)])
+def test_fewer_cores_than_processes(cores: int, processes: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(distributed, "usable_cores", lambda: cores)
+    check_local_devices(most, "cpu")
+    with pytest.raises(FastViTError, match=f"{processes} processes for {cores} core") as caught:
+        check_local_devices(processes, "cpu")
+    assert f"--nproc-per-node {most}" in caught.value.hint
+
+
+@pytest.mark.parametrize("words", [["train", "--data", "demo"], ["validate", "--ckpt", "none.safetensors"]])
+def test_too_many_processes_are_refused_before_one_is_started(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", None)
+    outcome = run(capsys, *words, "--nproc-per-node", 9999, "--device", "cpu")
+    assert outcome.code == 2
+    assert "There are 9999 processes" in outcome.err
 
 
 def test_a_later_request_of_any_process_counts() -> None:

@@ -30,9 +30,7 @@ def baseline_rows(rows: Sequence[BenchRow], word: str | None) -> list[int]:
 
 
 def _names(row: BenchRow) -> set[str]:
-    names = {row.name, row.engine, row.fuse, row.dtype, row.part, row.variant, row.peer, row.compute_units}
-    names |= {f"batch {row.batch_size}", f"{row.img_size} px"}
-    return {name.lower() for name in names if name}
+    return {name.lower() for name in (*row.words, row.part, row.variant, row.peer) if name}
 
 
 def _first_of_each_block(rows: Sequence[BenchRow]) -> list[int]:

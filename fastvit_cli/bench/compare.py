@@ -85,7 +85,7 @@ def compare_runs(old: OldRun, new: BenchResult, tolerance: float) -> Comparison:
         tolerance=tolerance,
         differences=tuple(_differences(old.machine, vars(new.machine))),
         rows=rows,
-        missing=tuple(", ".join(map(str, key[:6])) for key in old.rows if key not in known),
+        missing=tuple(BenchRow(**dict(zip(_KEY, key, strict=True))).label for key in old.rows if key not in known),
     )
 
 

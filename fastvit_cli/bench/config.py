@@ -55,7 +55,10 @@ class BenchConfig(ComputeConfig):
         default_text="all; with --train unfused",
     )
     peer: tuple[str, ...] = option(
-        (), "Time this library's model of the same name too, fused its way.", panel=PANEL_MODEL, choices=PEERS
+        (),
+        "Time this library's model of the same name and image size too, fused its way.",
+        panel=PANEL_MODEL,
+        choices=PEERS,
     )
     engine: tuple[str, ...] = option(
         ("torch",),

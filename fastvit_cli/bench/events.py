@@ -33,7 +33,7 @@ class BenchRow:
         compile_ms: of Core ML, which compiles a package before it can be loaded.
         first_ms: of the first step, which compiles and allocates.
         flops: floating-point operations a second, a multiply-add being two.
-        peak_share: of the fastest matrix product that PyTorch does here in the same type.
+        peak_share: of the fastest matrix product that PyTorch does here in the same type; None of other libraries.
         ratio: of its time to that of the row called `baseline`.
         top1: ImageNet top-1 in percent, or that of its own data when it was measured.
         top1_source: published or measured.
@@ -81,7 +81,8 @@ class BenchRow:
     @property
     def words(self) -> tuple[str, ...]:
         """What tells it from other rows, most telling first."""
-        words = [self.name, self.engine, self.fuse, self.dtype, f"batch {self.batch_size}", f"{self.img_size} px"]
+        words = [self.name, self.engine, self.fuse, self.dtype, f"batch {self.batch_size}"]
+        words += [] if self.img_size is None else [f"{self.img_size} px"]
         words += [] if self.part == INFERENCE else [self.part]
         words += ["channels last"] if self.channels_last else []
         words += [self.compute_units] if self.compute_units else []

@@ -10,6 +10,7 @@ from fastvit_cli.bench.statistics import paired_ratio, summarize, unpaired_ratio
 from fastvit_cli.bench.timer import Samples
 
 WHOLE_STEP = "step"
+_PYTORCH = ("torch", "compile")
 # In multiply-adds of the forward pass: the backward pass computes the gradients of inputs and of weights.
 _WORK_OF_PART = {INFERENCE: 1, "forward": 1, "backward": 2, WHOLE_STEP: 3}
 
@@ -40,9 +41,16 @@ def with_figures(row: BenchRow, rounds: tuple[tuple[int, ...], ...]) -> BenchRow
 
 
 def with_peak_shares(rows: list[BenchRow], peaks: dict[tuple[str, str], float]) -> list[BenchRow]:
+    """Of PyTorch's engines, whose fastest matrix product it is: to the kernels of other libraries that is no limit.
+
+    Nor is it one to whatever goes beyond it, such as a convolution that takes fewer operations than are counted.
+    """
+
     def share(row: BenchRow) -> float | None:
         peak = peaks.get((row.device, row.dtype))
-        return None if peak is None or row.flops is None else row.flops / peak
+        if peak is None or row.flops is None or row.engine not in _PYTORCH or row.flops > peak:
+            return None
+        return row.flops / peak
 
     return [replace(row, peak_share=share(row)) for row in rows]
 
@@ -52,7 +60,9 @@ def with_ratios(rows: list[BenchRow], word: str | None) -> list[BenchRow]:
     out = []
     for row, index in zip(rows, baseline_rows(rows, word), strict=True):
         base = rows[index]
-        if row is base or not row.round_medians_ms or not base.round_medians_ms:
+        # Unasked, no time is compared with that of larger or smaller images.
+        across = word is None and row.img_size != base.img_size
+        if row is base or across or not row.round_medians_ms or not base.round_medians_ms:
             out.append(replace(row, baseline=base.label))
             continue
         same_block = (row.batch_size, row.img_size) == (base.batch_size, base.img_size)

@@ -78,13 +78,15 @@ def timm_peer(variant: str) -> Subject:
 
 
 def blocks(config: BenchConfig, subjects: Sequence[Subject]) -> list[list[Case]]:
-    """Every case, those that are timed side by side in one list: of one image size and one batch size."""
+    """Every case, those that are timed side by side in one list: of one batch size and, where it was asked for, one
+    image size."""
     return [
         [
             case
             for subject in subjects
             for engine in _engines(config, subject)
-            for case in _cases(config, subject, engine, batch_size, img_size)
+            for size in _sizes(subject, subjects, img_size)
+            for case in _cases(config, subject, engine, batch_size, size)
         ]
         for img_size in config.img_sizes
         for batch_size in config.batch_sizes
@@ -98,6 +100,16 @@ def _engines(config: BenchConfig, subject: Subject) -> tuple[str, ...]:
         return tuple(dict.fromkeys(config.engine))
     able = ENGINES_OF_FILES[subject.path.suffix]
     return tuple(engine for engine in able if engine in config.engine) or able[:1]
+
+
+def _sizes(subject: Subject, subjects: Sequence[Subject], img_size: int | None) -> tuple[int | None, ...]:
+    """The one that was asked for, else the subject's own; a peer has those of the networks that it is a peer of."""
+    if img_size is not None or subject.peer is None or subject.info is None:
+        return (img_size,)
+    ours = [other.info for other in subjects if other.peer is None and other.info is not None]
+    return tuple(dict.fromkeys(o.preprocessing.img_size for o in ours if o.variant == subject.info.variant)) or (
+        None,
+    )
 
 
 def _cases(

@@ -38,10 +38,13 @@ def speed_warnings(before: float | None, after: float | None) -> tuple[str, ...]
     """Of the same matrix product before and after the measurement, in FLOP/s."""
     if before is None or after is None or abs(after / before - 1) <= _CHANGED_SPEED:
         return ()
-    change = "slower" if after < before else "faster"
+    if after < before:
+        change, cause, advice = "slower", "it got hot, or another program began", "let it cool"
+    else:
+        change, cause, advice = "faster", "another program ended, or the CPU's clock rose", "wait a minute"
     return (
-        f"The machine became {100 * abs(after / before - 1):.0f} % {change} while it was measured: it got hot, or "
-        "another program ran. Ratios hold, times less so: let it cool, close other programs and run again.",
+        f"The machine became {100 * abs(after / before - 1):.0f} % {change} while it was measured: {cause}. "
+        f"Ratios hold, times less so: {advice}, close other programs and run again.",
     )
 
 

@@ -16,6 +16,8 @@ PANEL_COMMON = "Common"
 _COMMON = frozenset(item.name for item in fields(ComputeConfig))
 _METAVARS: dict[Any, str] = {int: "N", float: "X", bool: " "}
 
+_NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
 # What every command takes beside its config; how results and progress are shown is no matter of the core.
 _OUTPUT_OPTIONS = {
     "json": "Print one JSON document on stdout and everything else on stderr.",
@@ -89,7 +91,7 @@ def _parameter(item: Field[Any], hint: Any) -> inspect.Parameter:
     info = typer.Option(
         f"{flag}/--no-{flag[2:]}" if value_type is bool else flag,
         help=spec.help + _default_text(item, spec),
-        parser=_number_or_auto if spec.auto else None,
+        parser=_number_parser(flag, value_type, spec.auto) if value_type in _NUMBERS else None,
         rich_help_panel=spec.panel if item.name not in _COMMON else PANEL_COMMON,
         metavar=spec.metavar or "|".join(spec.choices) or ("N|auto" if spec.auto else _METAVARS.get(value_type)),
         show_default=False,  # the parameter's own is None, for "not typed"
@@ -99,11 +101,19 @@ def _parameter(item: Field[Any], hint: Any) -> inspect.Parameter:
     )
 
 
-def _number_or_auto(text: str) -> int:
-    """Raises:
-    ValueError: neither; Typer says it.
-    """
-    return AUTO if text.strip().lower() == AUTO_WORD else int(text)
+def _number_parser(flag: str, kind: type[int] | type[float], auto: bool) -> Callable[[str], float]:
+    """What makes a number of the text that was typed; Typer's own would name neither the text nor `auto`."""
+
+    def parse(text: str) -> float:
+        if auto and text.strip().lower() == AUTO_WORD:
+            return AUTO
+        try:
+            return kind(text)
+        except ValueError:
+            wanted = f"{_NUMBERS[kind]} or {AUTO_WORD}" if auto else _NUMBERS[kind]
+            raise typer.TyperException(f"{flag} takes {wanted}, not '{text}'.") from None
+
+    return parse
 
 
 def _flag(name: str, help: str) -> inspect.Parameter:

@@ -47,7 +47,7 @@ def train(given: dict[str, Any], session: Session) -> int:
     processes = _processes(given)
     if processes > 1 and not is_launched() and not (given.get("check_data") or given.get("dry_run")):
         words = command_line("train", {name: given[name] for name in given if name != "nproc_per_node"}, session)
-        return launch(words, processes)
+        return launch(words, processes, _device(given))
     world = find_world()
     with joined(world, _device(given)):
         return _train(given, session if world.is_main else session.silent(), world, processes)

@@ -34,7 +34,7 @@ def validate(config: ValidateConfig, session: Session) -> int:
         typed = {item.name: getattr(config, item.name) for item in fields(config)}
         typed = {item.name: typed[item.name] for item in fields(config) if typed[item.name] != item.default}
         del typed["nproc_per_node"]
-        return launch(command_line("validate", typed, session), processes)
+        return launch(command_line("validate", typed, session), processes, config.device)
     world = find_world()
     with joined(world, config.device):
         return _validate(config, session if world.is_main else session.silent(), world)

@@ -1,6 +1,9 @@
 """The pictures of a benchmark. matplotlib is imported only when one is drawn."""
 
-from collections.abc import Callable, Sequence
+import itertools
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fastvit_cli.bench.events import BenchResult, BenchRow
@@ -12,8 +15,14 @@ if TYPE_CHECKING:
 
 _INK, _GREY, _LINE, _FAINT = "#0f172a", "#64748b", "#cbd5e1", "#e2e8f0"
 _PEER = "#94a3b8"
-_COLORS = ("#2563eb", "#ea580c", "#0d9488", "#9333ea", "#db2777", "#ca8a04", "#0891b2", "#65a30d")
+_COLORS = (
+    *("#2563eb", "#ea580c", "#0d9488", "#9333ea", "#db2777", "#ca8a04"),
+    *("#0891b2", "#65a30d", "#7f1d1d", "#1e3a8a", "#f472b6", "#065f46"),
+)
 _WIDTH = 9.5  # inches
+_HEADING = 0.55  # inches, of title and subtitle
+_PANEL_TITLE = 32  # characters of a line
+_LEGEND_WIDTH = 128  # characters of a line, at its font size
 
 
 def latency_figure(result: BenchResult) -> "Figure | None":
@@ -21,13 +30,11 @@ def latency_figure(result: BenchResult) -> "Figure | None":
     rows = _first_block(result.results)
     if not rows:
         return None
-    from matplotlib.figure import Figure
-
     models = list(dict.fromkeys(_model(row) for row in rows))
     colors = series_colors(rows)
     bars = {(_model(row), series(row, rows)): row for row in rows}
     height = 0.8 / len(colors)
-    figure = Figure(figsize=(_WIDTH, 1.6 + 0.24 * len(models) * max(len(colors), 1.8)), layout="constrained")
+    figure = _figure(1.1 + 0.24 * len(models) * max(len(colors), 1.8), "Latency", common_words(rows))
     axes = figure.subplots()
     longest = max((row.interval_ms or (0.0, row.median_ms or 0.0))[1] for row in rows)
     for position, model in enumerate(models):
@@ -42,9 +49,8 @@ def latency_figure(result: BenchResult) -> "Figure | None":
     axes.set_ylim(len(models) - 0.45, -0.55)
     axes.set_xlim(0, longest * 1.09)
     axes.set_xlabel("ms a step, median and 95 % interval", color=_GREY)
-    _dress(axes, "Latency", common_words(rows), grid="x")
-    if len(colors) > 1:
-        _legend(figure, axes, len(colors))
+    _dress(axes, grid="x")
+    _legend(figure, colors)
     return figure
 
 
@@ -65,44 +71,61 @@ def _bar(axes: "Axes", row: BenchRow, y: float, height: float, color: str, longe
 
 
 def throughput_figure(result: BenchResult) -> "Figure | None":
-    """Images a second against the batch, a panel a way of running; None of a single batch size."""
-    rows = [row for row in result.results if row.images_per_second is not None]
-    if len({row.batch_size for row in rows}) < 2:
-        return None
-    from matplotlib.figure import Figure
-
-    panels = list(series_colors(rows))
-    models = list(dict.fromkeys(_model(row) for row in rows if row.peer is None)) or [_model(rows[0])]
-    figure = Figure(figsize=(max(_WIDTH * 0.6, min(3.4 * len(panels), 13)), 3.9), layout="constrained")
-    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    """Images a second against the batch, for the first image size; None of a single batch size."""
+    measured = [row for row in result.results if row.images_per_second is not None]
+    rows = [row for row in measured if row.img_size == measured[0].img_size]
     batches = sorted({row.batch_size for row in rows})
-    for axes, panel in zip(grid, panels, strict=True):
-        for index, model in enumerate(models):
-            points = sorted(
-                (row.batch_size, row.images_per_second)
-                for row in rows
-                if series(row, rows) == panel and _model(row) == model and row.images_per_second is not None
+    if len(batches) < 2:
+        return None
+    panels, line_of, colors = _panels(rows)
+    columns = 2 if len(panels) == 4 else min(len(panels), 3)
+    lines = math.ceil(len(panels) / columns)
+    figure = _figure(0.8 + 2.6 * lines, "Throughput", common_words(rows))
+    grid = figure.subplots(lines, columns, sharey=True, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    for axes, (title, members) in zip(grid.flat, panels.items(), strict=False):
+        for name in dict.fromkeys(map(line_of, members)):
+            points = sorted((row.batch_size, row.images_per_second or 0.0) for row in members if line_of(row) == name)
+            axes.plot(
+                *zip(*points, strict=True), color=colors[name], linewidth=2, marker="o", markersize=4.5, label=name
             )
-            if points:
-                color = _COLORS[index % len(_COLORS)]
-                axes.plot(
-                    *zip(*points, strict=True), color=color, linewidth=2, marker="o", markersize=4.5, label=model
-                )
+        axes.set_title(
+            textwrap.fill(title, _PANEL_TITLE), loc="left", fontsize=10, fontweight="bold", color=_INK, pad=8
+        )
         axes.set_xscale("log", base=2)
         axes.set_xticks(batches, [str(batch) for batch in batches])
         axes.set_xlabel("batch size", color=_GREY)
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        _dress(
-            axes,
-            f"Throughput, {panel}" if axes is grid[0] else panel,
-            common_words(rows) if axes is grid[0] else " ",
-            grid="y",
-        )
-    grid[0].set_ylim(bottom=0)
-    grid[0].set_ylabel("images/s", color=_GREY)
-    if len(models) > 1:
-        _legend(figure, grid[0], len(models))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        _dress(axes, grid="y")
+    grid[0, 0].set_ylim(bottom=0)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("images/s", color=_GREY)
+    _legend(figure, colors)
     return figure
+
+
+def _panels(
+    rows: Sequence[BenchRow],
+) -> tuple[dict[str, list[BenchRow]], Callable[[BenchRow], str], dict[str, str]]:
+    """Rows by the title of their panel, what the line of a row is called, and each line's colour.
+
+    Networks or ways of running, whichever are fewer, have a panel each, and the others are the lines in it. A peer
+    is a line beside every network that it is a peer of, or a way of running like the others.
+    """
+    ways = series_colors(rows)
+    own = [row for row in rows if row.peer is None] or rows
+    models = dict.fromkeys(map(_model, own))
+    if len(series_colors(own)) < len(models):
+        colors = dict(zip(dict.fromkeys(map(_model, rows)), itertools.cycle(_COLORS), strict=False))
+        by_way = {way: [row for row in rows if series(row, rows) == way] for way in ways}
+        return (by_way if len(by_way) > 1 else {"": list(rows)}), _model, colors
+    variants = {model: {row.variant for row in own if _model(row) == model} for model in models}
+    by_model = {
+        model: [row for row in rows if _model(row) == model or (row.peer and row.variant in variants[model])]
+        for model in models
+    }
+    return by_model, lambda row: series(row, rows), ways
 
 
 def accuracy_figure(result: BenchResult) -> "Figure | None":
@@ -110,9 +133,10 @@ def accuracy_figure(result: BenchResult) -> "Figure | None":
     rows = [row for row in _first_block(result.results) if row.top1 is not None and row.part in ("inference", "step")]
     if len({row.top1 for row in rows}) < 2:
         return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH, 5.2), layout="constrained")
+    sources = {row.top1_source for row in rows}
+    how = {"published": "published for ImageNet-1k", "measured": "measured on the data of each file"}
+    source = how.get(str(next(iter(sources))), "") if len(sources) == 1 else "published or measured"
+    figure = _figure(4.7, "Accuracy against latency", f"top-1 {source}; {common_words(rows)}")
     axes = figure.subplots()
     colors = series_colors(rows)
     fastest = min(colors, key=lambda name: sum(row.median_ms or 0 for row in rows if series(row, rows) == name))
@@ -136,12 +160,8 @@ def accuracy_figure(result: BenchResult) -> "Figure | None":
     axes.margins(x=0.09, y=0.1)
     axes.set_xlabel("ms a step, median", color=_GREY)
     axes.set_ylabel("top-1, %", color=_GREY)
-    sources = {row.top1_source for row in rows}
-    how = {"published": "published for ImageNet-1k", "measured": "measured on the data of each file"}
-    source = how.get(str(next(iter(sources))), "") if len(sources) == 1 else "published or measured"
-    _dress(axes, "Accuracy against latency", f"top-1 {source}; {common_words(rows)}", grid="both")
-    if len(colors) > 1:
-        _legend(figure, axes, len(colors))
+    _dress(axes, grid="both")
+    _legend(figure, colors)
     return figure
 
 
@@ -162,7 +182,15 @@ def series(row: BenchRow, rows: Sequence[BenchRow]) -> str:
     return ", ".join(words) or "fastvit"
 
 
-_FULL = {"all": "all fused", "branches": "branches fused", "onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+_FULL = {
+    "all": "all fused",
+    "branches": "branches fused",
+    "torch": "PyTorch",
+    "compile": "torch.compile",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "coreml": "Core ML",
+}
 
 
 def series_colors(rows: Sequence[BenchRow]) -> dict[str, str]:
@@ -190,10 +218,20 @@ def _first_block(rows: Sequence[BenchRow]) -> list[BenchRow]:
     return [row for row in measured if (row.batch_size, row.img_size) == (batch, size)]
 
 
-def _dress(axes: "Axes", title: str, subtitle: str, grid: str) -> None:
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=19 if subtitle else 8)
-    if subtitle:
-        axes.text(0, 1.015, subtitle, transform=axes.transAxes, fontsize=9, color=_GREY, va="bottom", ha="left")
+def _figure(height: float, title: str, subtitle: str) -> "Figure":
+    """An empty one with its heading above all axes, `height` inches below it."""
+    from matplotlib.figure import Figure
+
+    whole = height + _HEADING
+    figure = Figure(figsize=(_WIDTH, whole))
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, height / whole), w_pad=0.12, h_pad=0.1, wspace=0.02)
+    left, top = 0.13 / _WIDTH, 1 - 0.13 / whole
+    figure.text(left, top, title, fontsize=13, fontweight="bold", color=_INK, va="top")
+    figure.text(left, top - 0.25 / whole, subtitle, fontsize=9, color=_GREY, va="top")
+    return figure
+
+
+def _dress(axes: "Axes", grid: str) -> None:
     axes.grid(axis=grid, color=_FAINT, linewidth=0.8)  # type: ignore[arg-type]  # x, y or both
     axes.set_axisbelow(True)
     axes.tick_params(colors=_GREY, labelsize=9, length=0)
@@ -202,8 +240,20 @@ def _dress(axes: "Axes", title: str, subtitle: str, grid: str) -> None:
     axes.spines["bottom"].set_color(_LINE)
 
 
-def _legend(figure: "Figure", axes: "Axes", count: int) -> None:
-    handles, labels = axes.get_legend_handles_labels()
+def _legend(figure: "Figure", names: Iterable[str]) -> None:
+    """Those of the names that are drawn in any of the axes, each once; a single one would tell nothing."""
+    drawn = [axes.get_legend_handles_labels() for axes in figure.axes]
+    handles = {label: handle for pair in drawn for handle, label in zip(*pair, strict=True)}
+    labels = [name for name in names if name in handles]
+    if len(labels) < 2:
+        return
+    columns = max(1, _LEGEND_WIDTH // (max(map(len, labels)) + 8))  # 8 for the sign and the space around it
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(count, 7), frameon=False, fontsize=9, labelcolor=_GREY
+        [handles[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), columns),
+        frameon=False,
+        fontsize=9,
+        labelcolor=_GREY,
     )

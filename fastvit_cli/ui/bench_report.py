@@ -69,7 +69,7 @@ def report_html(result: BenchResult) -> str:
         "<h2>Memory and cost</h2>",
         _cost_table(rows),
         '<p class="note">Memory is what loading and running it added. A multiply-add counts as two operations; the '
-        "peak is that of a matrix product of the same type on this machine.</p>",
+        "peak is PyTorch's fastest matrix product of the same type here, which other libraries can beat.</p>",
         _comparison(result),
         _profiles(result.profiles),
         "<h2>The machine</h2>",
@@ -109,9 +109,8 @@ def _cards(rows: tuple[BenchRow, ...]) -> str:
     with_peak = [row for row in measured if row.peak_share is not None]
     if with_peak:
         closest = max(with_peak, key=lambda row: row.peak_share or 0.0)
-        cards.append(
-            (f"{100 * (closest.peak_share or 0):.0f}", "% of peak", f"closest to the limit: {closest.label}")
-        )
+        share = f"{100 * (closest.peak_share or 0):.0f}"
+        cards.append((share, "% of peak", f"closest to PyTorch's fastest matrix product: {closest.label}"))
     return (
         '<div class="cards">'
         + "".join(
@@ -209,7 +208,7 @@ def _comparison(result: BenchResult) -> str:
         value = NOTHING if ratio is None else f"{ratio.value:.2f}"
         values = [number(row.old_ms), number(row.new_ms), value, interval, f'<span class="{style}">{verdict}</span>']
         body.append(f"<tr>{_cells([row.label], values)}</tr>")
-    lines = [*comparison.differences, *(f"only then: {label}" for label in comparison.missing)]
+    lines = [*comparison.differences, *(f"Only then: {label}" for label in comparison.missing)]
     return (
         f"<h2>Against {escape(comparison.old)} of {escape(comparison.old_date)}</h2>"
         + _table(("row", "then ms", "now ms", "now / then", "interval", "verdict"), 1, body)

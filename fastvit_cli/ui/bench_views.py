@@ -26,7 +26,7 @@ from fastvit_cli.ui.tables import FirstThatFits, data_table
 
 _COST_NOTE = (
     "GMAC: multiply-adds, in thousands of millions. MiB: memory that loading and running it added. "
-    "% peak: of the fastest matrix product here."
+    "% peak: of PyTorch's fastest matrix product here, which other libraries can beat."
 )
 _SHOWN_LAYERS = 24
 _SHOWN_OPERATIONS = 12
@@ -120,17 +120,23 @@ _UNSAID = (NOTHING, INFERENCE)
 
 
 def distinctions(rows: Sequence[BenchRow]) -> _Columns:
-    """Those in which the rows differ; a peer is told by its name, however it is fused and run."""
-    own = [row for row in rows if row.peer is None] or rows
-    return {name: of for name, of in _DISTINCTIONS.items() if len({of(row) for row in own}) > 1}
+    """Those in which the rows differ."""
+    return {name: of for name, of in _DISTINCTIONS.items() if len(_values(name, rows)) > 1}
+
+
+def _values(name: str, rows: Sequence[BenchRow]) -> set[str]:
+    """A peer is told by its name, however it is fused and run, but not with larger or smaller images."""
+    if name == "px":
+        told = [row for row in rows if row.img_size is not None]
+    else:
+        told = [row for row in rows if row.peer is None] or list(rows)
+    return {_DISTINCTIONS[name](row) for row in told}
 
 
 def common_words(rows: Sequence[BenchRow]) -> str:
     """Those in which all rows agree, in one line."""
-    own = [row for row in rows if row.peer is None] or rows
-    differing = distinctions(rows)
-    values = {name: of(own[0]) for name, of in _DISTINCTIONS.items() if name not in differing}
-    words = [_IN_TITLE.get(name, "{}").format(value) for name, value in values.items() if value not in _UNSAID]
+    shared = {name: values.pop() for name in _DISTINCTIONS if len(values := _values(name, rows)) == 1}
+    words = [_IN_TITLE.get(name, "{}").format(value) for name, value in shared.items() if value not in _UNSAID]
     return ", ".join("unfused" if word == "unfused fused" else word for word in words)
 
 
@@ -326,5 +332,5 @@ def _comparison_view(comparison: Comparison) -> RenderableType:
     )
     parts.append(Text(summary, style="bold red" if beyond else "green"))
     parts += [Text(f"! {line}", style="yellow") for line in comparison.differences]
-    parts += [Text(f"! only then: {label}", style="yellow") for label in comparison.missing]
+    parts += [Text(f"Only then: {label}", style="dim") for label in comparison.missing]
     return Group(*parts)

@@ -1,6 +1,7 @@
 """Timing real small networks: true rows, failures that become rows, and ratios."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from fastvit_cli.models.cost import network_cost
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all, reparameterize
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.models.preprocessing import Preprocessing
 
 pytestmark = pytest.mark.usefixtures("short")
 
@@ -139,6 +141,17 @@ def test_timm_is_fused_its_way_and_the_baseline() -> None:
     assert peer.ratio is None
 
 
+def test_a_peer_takes_the_image_sizes_of_the_networks_beside_it(network: FastViT, simulated: Simulate) -> None:
+    simulated({index: [10 * (index + 1)] * 20 for index in range(4)})
+    small, large = subject(network, "small"), subject(network, "large")
+    assert small.info is not None
+    small = replace(small, info=replace(small.info, preprocessing=Preprocessing(img_size=64)))
+    rows = results(config(img_size=None), small, large, timm_peer("t8"))
+    assert [(row.peer, row.img_size) for row in rows] == [(None, 64), (None, 96), ("timm", 64), ("timm", 96)]
+    assert [row.baseline for row in rows] == [rows[index].label for index in (2, 3, 2, 3)]
+    assert [row.img_size for row in results(config(img_size="32"), small, timm_peer("t8"), large)] == [32] * 3
+
+
 def test_training_is_timed_in_parts(network: FastViT) -> None:
     rows = results(config(train=True, iterations=3, batch_size="4"), subject(network))
     assert [row.part for row in rows] == ["forward", "backward", "optimizer", "step"]
@@ -184,7 +197,9 @@ def test_another_failure_of_the_device_is_a_row_of_one_line(network: FastViT) ->
 
 def test_an_engine_that_is_not_installed_is_a_row(network: FastViT, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(engines._LIBRARIES, "openvino", "no_such_library_here")
-    missing, there = results(config(engine=("openvino", "torch")), subject(network))
+    monkeypatch.setitem(engines._LIBRARIES, "onnxruntime", "no_such_library_here")
+    extra, missing, there = results(config(engine=("openvino", "onnxruntime", "torch")), subject(network))
+    assert_only_error(extra, "no_such_library_here is not installed: pip install 'fastvit[openvino]'")
     assert_only_error(missing, "no_such_library_here is not installed: pip install no_such_library_here")
     assert there.error is None
 
@@ -200,7 +215,9 @@ def test_a_subject_that_could_not_be_loaded_is_a_row(network: FastViT) -> None:
     lost, found = results(config(img_size=None), missing, subject(network))
     assert_only_error(lost, "There is no file 'lost.safetensors'.")
     assert lost.img_size is None
+    assert lost.label == "lost.safetensors, torch, all, float32, batch 1"
     assert found.error is None
+    assert "none" not in refused(config(img_size=None, baseline="x px"), missing).hint.lower()
 
 
 def test_fused_weights_cannot_be_timed_less_fused(network: FastViT) -> None:

@@ -26,7 +26,7 @@ from fastvit_cli.bench.profile import LayerTime, OperationTime, Profile
 from fastvit_cli.bench.statistics import Ratio
 from fastvit_cli.ui.bench_figures import accuracy_figure, latency_figure, series, throughput_figure
 from fastvit_cli.ui.bench_files import markdown, write_bench_files
-from fastvit_cli.ui.bench_views import BenchView, baseline_text, bench_view, common_words, layer_tree
+from fastvit_cli.ui.bench_views import BenchView, baseline_text, bench_view, common_words, distinctions, layer_tree
 from fastvit_cli.ui.session import Session
 
 ROUNDS = ((1_000_000, 2_000_000), (3_000_000,))
@@ -102,7 +102,9 @@ def test_the_view_fits_and_says_everything(result: BenchResult, width: int) -> N
     assert "100 GFLOP/s on cpu float32" in plain
     assert "slower, beyond tolerance" in plain
     assert "1 of 2 rows are the same; 1 slower beyond 5 %." in plain
-    assert "torch: 1 then, 2 now" in plain
+    assert "! torch: 1 then, 2 now" in plain
+    assert "Only then: three" in plain
+    assert "! Only then" not in plain, "fewer rows were asked for"
     assert ("[0.72, 0.81]" in plain) == (width == 120)
     engine_column = [line.split() for line in text.splitlines() if line.strip().startswith("t8 ")]
     assert all("torch" in words or "onnxruntime" in words for words in engine_column), "names are not broken"
@@ -132,6 +134,11 @@ def test_what_rows_agree_in_is_not_repeated() -> None:
         common_words([*rows, timed("t8", "torch", 9.0, peer="timm")]) == "torch, all fused, float32, batch 1, 64 px"
     )
     assert common_words([*rows, timed("t8", "onnxruntime", 9.0, batch=8)]) == "all fused, float32, 64 px"
+    larger = [*rows, replace(timed("t8", "torch", 9.0, peer="timm"), img_size=256)]
+    assert common_words(larger) == "torch, all fused, float32, batch 1"
+    assert list(distinctions(larger)) == ["px"], "also where it is the peer that differs"
+    lost = row("lost", img_size=None, error="gone")
+    assert common_words([lost, *rows]) == "torch, all fused, float32, batch 1, 64 px"
 
 
 def test_what_ratios_are_to() -> None:

@@ -16,6 +16,7 @@ ENGINES: dict[str, Callable[[Job], Prepared]] = {
 }
 
 _LIBRARIES = {"onnxruntime": "onnxruntime", "openvino": "openvino", "coreml": "coremltools"}
+_EXTRAS = {"openvino": "'fastvit[openvino]'"}  # whose versions are those this was tested with
 
 
 def load_library(engine: str) -> None:
@@ -30,4 +31,4 @@ def load_library(engine: str) -> None:
     try:
         importlib.import_module(library)
     except ImportError as error:
-        raise FastViTError(f"{library} is not installed: pip install {library}") from error
+        raise FastViTError(f"{library} is not installed: pip install {_EXTRAS.get(engine, library)}") from error
