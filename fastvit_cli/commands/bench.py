@@ -1,5 +1,6 @@
 """`fastvit bench`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
     named += [ModelConfig(variant=variant, pretrained=config.pretrained) for variant in config.variants]
     subjects = []
     for model in named or [ModelConfig()]:
-        subject = _subject(model, session)
+        subject = _subject(replace(model, seed=config.seed), session)
         subjects.append(subject)
         # Peers differ by variant alone: two files of one variant share one.
         have = {other.info.variant for other in subjects if other.peer and other.info}

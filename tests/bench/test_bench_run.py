@@ -165,6 +165,12 @@ def test_training_is_timed_in_parts(network: FastViT) -> None:
     assert_only_error(refused, "crashes torch")
 
 
+def test_a_batch_too_small_to_train_is_a_row(network: FastViT) -> None:
+    one, two = results(config(train=True, iterations=2, img_size="32", batch_size="1,2"), subject(network))[:2]
+    assert_only_error(one, "Expected more than 1 value per channel")
+    assert (two.batch_size, two.error) == (2, None)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -11,8 +11,11 @@ from safetensors.torch import save_file
 
 from fastvit_cli.bench import run as bench_run
 from fastvit_cli.bench import timer
+from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.commands.bench import _subjects
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.ui import bench_files
+from fastvit_cli.ui.session import Session
 
 QUICK = ("--img-size", 32, "--iterations", 6, "--min-seconds", 0)
 
@@ -68,6 +71,16 @@ def test_files_that_cannot_be_written_cost_no_figures(
     said, hint = outcome.err.splitlines()[-2:]
     assert str(error.args[0]) in said
     assert hint.startswith("Hint: ")
+
+
+def test_random_weights_follow_the_seed() -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        (subject,) = _subjects(BenchConfig(variant=("t8",), seed=seed), Session("bench", quiet=True))
+        assert subject.network is not None
+        weights.append(subject.network.head.fc.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
 
 
 def test_what_is_no_fastvit_is_a_row_and_alone_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

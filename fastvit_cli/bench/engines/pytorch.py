@@ -96,6 +96,7 @@ def training(job: Job) -> Prepared:
         size_bytes(network),
         loading.nanoseconds,
         lambda: synchronize(job.device),
+        (RuntimeError, MemoryError, ValueError),  # the last for a BatchNorm that sees a single value
     )
 
 
