@@ -28,7 +28,6 @@ def bench(config: BenchConfig, session: Session) -> int:
     Example: [cyan]fastvit bench --variant all --engine torch --engine onnxruntime --peer timm --output bench[/]
     """
     import os
-    from dataclasses import replace
     from functools import partial
 
     if not session.verbose:
@@ -41,7 +40,8 @@ def bench(config: BenchConfig, session: Session) -> int:
     from fastvit_cli.ui.bench_files import prepare_folder, write_bench_files
     from fastvit_cli.ui.bench_views import BenchView, bench_view
 
-    resolve_device(config.device)  # a device that is not there ends it before anything is loaded
+    # A device that is not there ends it before anything is loaded.
+    session.device = str(resolve_device(config.device))
     old = None if config.compare is None else read_run(Path(config.compare))
     folder = None if config.output is None else prepare_folder(Path(config.output))
     subjects = with_scores(_subjects(config, session), [Path(path) for path in config.validated])

@@ -22,6 +22,7 @@ def predict(config: PredictConfig, session: Session) -> int:
     from fastvit_cli.ui.predict_view import predict_view, print_rows
 
     device = resolve_device(config.device)
+    session.device = str(device)
     paths = find_images(config.images)
     source = announced_source(config, session, random_allowed=False)
     opened = open_source(source, device)

@@ -65,6 +65,7 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     if config.check_data and config.data is not None:  # needs no model
         return check_data(announced_data(config.data, None, session), (config.split,), config, session)
     device = resolve_device(config.device, world.local_rank)
+    session.device = str(device)
     models = models_of(config.ckpt)
     if models is not None:
         return _validate_all(config, models, session)

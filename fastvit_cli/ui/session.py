@@ -29,6 +29,9 @@ class Session:
     Args:
         command: its name, for the JSON envelope.
         json, quiet, verbose: the options of the same names.
+
+    Attributes:
+        device: what the command computes on, for the JSON envelope.
     """
 
     def __init__(self, command: str, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
@@ -38,6 +41,7 @@ class Session:
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
+        self.device = "cpu"
         self.stderr = Console(stderr=True, quiet=quiet, highlight=False)
         self.stdout = Console(highlight=False)
         if not verbose:
@@ -86,7 +90,7 @@ class Session:
         return {
             "schema": SCHEMA_VERSION,
             "command": self.command,
-            "environment": environment(),
+            "environment": {**environment(), "device": self.device},
             "result": result,
         }
 

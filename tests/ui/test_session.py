@@ -22,6 +22,7 @@ class Result:
 
 def test_the_envelope(capsys: pytest.CaptureFixture[str]) -> None:
     session = Session("validate", json=True)
+    session.device = "mps"
     session.note("for people")
     session.finish(Result(Path("a/b"), (1.5, float("nan"), float("inf"))), "the view")
     captured = capsys.readouterr()
@@ -29,6 +30,7 @@ def test_the_envelope(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(document) == ["schema", "command", "environment", "result"]
     assert document["result"] == {"path": "a/b", "values": [1.5, None, None]}
     assert document["environment"]["torch"]
+    assert document["environment"]["device"] == "mps"
     assert captured.err == "for people\n"
 
 
