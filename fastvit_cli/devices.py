@@ -21,6 +21,11 @@ def share_the_cores() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
+def usable_cores() -> int:
+    """Cores that this process may use; fewer than the machine has in a container or under a scheduler."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def available_devices() -> list[str]:
     """Names that `--device` takes on this machine, the fastest first."""
     import torch

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from fastvit_cli.devices import usable_cores
 from fastvit_cli.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -191,7 +192,7 @@ def launch(words: Sequence[str], processes: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     # Threads of all processes together for the cores there are; torchrun would give each a single one.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -1,12 +1,22 @@
 """A process's place in its run, and what its end means; tests/training/test_several_processes.py runs real ones."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.program import run
 
-from fastvit_cli.distributed import ALONE, LostPeerError, World, _code_of, find_world, joined, lost_peers_named
+from fastvit_cli.distributed import (
+    ALONE,
+    LostPeerError,
+    World,
+    _code_of,
+    find_world,
+    joined,
+    launch,
+    lost_peers_named,
+)
 from fastvit_cli.errors import EXIT_LOST_PEER, FastViTError, WorkFailedError
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests
@@ -69,6 +79,15 @@ def test_fewer_gpus_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         pass
     assert "--nproc-per-node 2" in caught.value.hint
+
+
+def test_the_processes_share_the_cores_that_this_one_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_: lambda *_: None)
+    assert launch(["train"], 3) == 0
+    assert os.environ["OMP_NUM_THREADS"] == "2"
 
 
 def test_a_later_request_of_any_process_counts() -> None:

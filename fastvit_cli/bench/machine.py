@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from fastvit_cli.devices import available_devices, describe_device
+from fastvit_cli.devices import available_devices, describe_device, usable_cores
 from fastvit_cli.version import __version__
 
 _LIBRARIES = ("torchvision", "timm", "numpy", "onnx", "onnxruntime", "openvino", "coremltools")
@@ -59,7 +59,7 @@ def describe_machine() -> Machine:
     return Machine(
         cpu=_cpu_model(),
         logical_cores=os.cpu_count() or 1,
-        usable_cores=_usable_cores(),
+        usable_cores=usable_cores(),
         frequency=frequency_governor(),
         ram_gib=_ram_gib(),
         os=platform.platform(),
@@ -94,12 +94,6 @@ def frequency_governor() -> str | None:
         with suppress(OSError):
             found.add(path.read_text(encoding="utf-8").strip())
     return ", ".join(sorted(found)) or None
-
-
-def _usable_cores() -> int:
-    if sys.platform.startswith("linux"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _git_revision() -> str | None:

@@ -3,7 +3,6 @@
 import contextlib
 import gc
 import math
-import os
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
 from fastvit_cli.data.transforms import Transform, evaluation_transform
+from fastvit_cli.devices import usable_cores
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -314,5 +314,4 @@ def resolve_workers(workers: int | None, processes: int = 1) -> int:
     """
     if workers is not None:
         return workers
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores // processes - 1))
+    return max(1, min(8, usable_cores() // processes - 1))
