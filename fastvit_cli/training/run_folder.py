@@ -20,6 +20,7 @@ from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.events import EpochDone
 
 METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"
+_WRITTEN = (CONFIG, BEST, LAST, STATE, METRICS, LOG, CURVES)
 
 
 class RunFolder:
@@ -124,17 +125,27 @@ def create_run_folder(config: TrainConfig, needed: int, world: World = ALONE) ->
         needed: bytes that the run will write.
 
     Raises:
-        FastViTError: it holds a run already, cannot be written, or there is too little space.
+        FastViTError: it holds a run, or files named like those of one, already; it cannot be written, or there is too
+            little space.
     """
     path = Path(config.output).expanduser() if config.output else _unused_name(config.variant)
     if not world.is_main:
         return RunFolder(path, writes=False)  # its name is not used: nothing is read from a new run
-    if (path / CONFIG).exists():
-        raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.")
+    _refuse_taken(path)
     check_space(path, needed)
     with replaced_when_done(path / CONFIG) as temporary:
         temporary.write_text(config_to_yaml(config))
     return RunFolder(path)
+
+
+def _refuse_taken(path: Path) -> None:
+    there = [name for name in _WRITTEN if (path / name).exists()]
+    if CONFIG in there:
+        raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.")
+    if there:
+        raise FastViTError(
+            f"'{path}' holds {' and '.join(there)} already, which the run would replace.", "Pass another --output."
+        )
 
 
 def _unused_name(variant: str) -> Path:
