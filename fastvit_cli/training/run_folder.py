@@ -1,9 +1,11 @@
 """What a run leaves behind: config.yaml, metrics.csv, log.txt, best and last weights, state.pt."""
 
+import contextlib
 import csv
+import itertools
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from fastvit_cli.models.network import FastViT
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.events import EpochDone
+from fastvit_cli.training.ownership import owned
 
 METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"
 _WRITTEN = (CONFIG, BEST, LAST, STATE, METRICS, LOG, CURVES)
@@ -36,6 +39,14 @@ class RunFolder:
         self.best = path / BEST
         self.last = path / LAST
         self.state = path / STATE
+
+    def owned(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from training the run meanwhile; of several processes of one run the main one does.
+
+        Raises:
+            FastViTError: another process trains it, or the folder cannot be written.
+        """
+        return owned(self.path) if self.writes else contextlib.nullcontext()
 
     def save_epoch(
         self, weights: FastViT, info: ModelInfo, history: Sequence[EpochDone], state: Mapping[str, Any]
@@ -128,27 +139,55 @@ def create_run_folder(config: TrainConfig, needed: int, world: World = ALONE) ->
         FastViTError: it holds a run, or files named like those of one, already; it cannot be written, or there is too
             little space.
     """
-    path = Path(config.output).expanduser() if config.output else _unused_name(config.variant)
-    if not world.is_main:
-        return RunFolder(path, writes=False)  # its name is not used: nothing is read from a new run
-    _refuse_taken(path)
-    check_space(path, needed)
+    output = Path(config.output).expanduser() if config.output else None
+    if not world.is_main:  # its name is not used: nothing is read from a new run
+        return RunFolder(output or next(_unused_names(config.variant)), writes=False)
+    check_space(output or RUNS, needed)
+    try:
+        path = _claimed_new(config.variant) if output is None else _claimed(output)
+    except OSError as error:
+        raise FastViTError(
+            f"Cannot write to '{output or RUNS}' ({error.strerror}).", "Pass --output with a folder you may write."
+        ) from error
     with replaced_when_done(path / CONFIG) as temporary:
         temporary.write_text(config_to_yaml(config))
     return RunFolder(path)
 
 
-def _refuse_taken(path: Path) -> None:
+def _claimed(path: Path) -> Path:
+    """The folder of that name, which holds no run, and which no other run that begins now can take.
+
+    Raises:
+        FastViTError: it holds what a run writes.
+        OSError: it cannot be written.
+    """
     there = [name for name in _WRITTEN if (path / name).exists()]
-    if CONFIG in there:
-        raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.")
-    if there:
+    if there and CONFIG not in there:
         raise FastViTError(
             f"'{path}' holds {' and '.join(there)} already, which the run would replace.", "Pass another --output."
         )
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        (path / CONFIG).touch(exist_ok=False)
+    except FileExistsError as error:
+        raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.") from error
+    return path
 
 
-def _unused_name(variant: str) -> Path:
+def _claimed_new(variant: str) -> Path:
+    """A new folder, which no other run that begins in the same second has taken.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for path in _unused_names(variant):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError("the names are endless")
+
+
+def _unused_names(variant: str) -> Iterator[Path]:
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{variant.removeprefix('fastvit_')}"
-    names = (stem if count == 0 else f"{stem}-{count}" for count in range(1000))
-    return next(path for name in names if not (path := RUNS / "train" / name).exists())
+    names = (stem if count == 0 else f"{stem}-{count}" for count in itertools.count())
+    return (path for name in names if not (path := RUNS / "train" / name).exists())

@@ -1,5 +1,6 @@
 """The training run: build, train epoch by epoch, close."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -75,28 +76,33 @@ def train(
             memory.
     """
     started = time.perf_counter()
-    folder = resume
-    config = find_batch_size(config, data, loaded, on_event, world)
-    while True:
-        trainer = build_trainer(config, data, loaded, on_event, world)
-        folder = folder or create_run_folder(config, _bytes_written(trainer), world)
-        if folder is resume:
-            folder.take_up(config, "resumed")
-        if folder.has_state:
-            trainer.restore(folder.read_state())
-        on_event(_describe(trainer, folder))
-        try:
-            with (
-                stop_requests(config.time_limit, world.largest) as requests,
-                worker_death_explained(trainer.train_loader.workers),
-            ):
-                stopped = _run_epochs(trainer, folder, requests, on_event)
-            return _result(trainer, folder, time.perf_counter() - started, stopped)
-        except torch.OutOfMemoryError as error:
-            config = _with_half_the_batch(trainer, error)
-            del trainer  # or its memory would be missing for the next
-            folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
-            on_event(BatchHalved(config.batch_size, config.accumulation))
+    with contextlib.ExitStack() as owned:
+        if resume is not None:
+            owned.enter_context(resume.owned())
+        config = find_batch_size(config, data, loaded, on_event, world)
+        folder = resume
+        while True:
+            trainer = build_trainer(config, data, loaded, on_event, world)
+            if folder is None:
+                folder = create_run_folder(config, _bytes_written(trainer), world)
+                owned.enter_context(folder.owned())
+            if folder is resume:
+                folder.take_up(config, "resumed")
+            if folder.has_state:
+                trainer.restore(folder.read_state())
+            on_event(_describe(trainer, folder))
+            try:
+                with (
+                    stop_requests(config.time_limit, world.largest) as requests,
+                    worker_death_explained(trainer.train_loader.workers),
+                ):
+                    stopped = _run_epochs(trainer, folder, requests, on_event)
+                return _result(trainer, folder, time.perf_counter() - started, stopped)
+            except torch.OutOfMemoryError as error:
+                config = _with_half_the_batch(trainer, error)
+                del trainer  # or its memory would be missing for the next
+                folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
+                on_event(BatchHalved(config.batch_size, config.accumulation))
 
 
 def _with_half_the_batch(trainer: Trainer, error: torch.OutOfMemoryError) -> TrainConfig:
