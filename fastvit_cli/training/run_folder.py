@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import itertools
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,6 +95,11 @@ class RunFolder:
     def has_state(self) -> bool:
         """Whether anything was saved before the run ended."""
         return self.state.is_file()
+
+    @property
+    def go_on_from_weights(self) -> str:
+        """What to do when the state is of no use, as the end of a hint."""
+        return f"start a new run from the weights: fastvit train --ckpt {shlex.quote(str(self.path))}"
 
     def _write_metrics(self, history: Sequence[EpochDone]) -> None:
         """One row an epoch; rewritten whole, so that a resumed run has no row twice."""

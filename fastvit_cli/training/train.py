@@ -20,6 +20,7 @@ from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
+from fastvit_cli.training.same_data import refuse_other_data
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
 from fastvit_cli.training.trainer import Trainer
 
@@ -71,7 +72,8 @@ def train(
         resume: run folder to go on with, from its saved state, or from the start when there is none yet.
 
     Raises:
-        FastViTError: wrong input, before anything is written; or too many unreadable images, in the middle of it.
+        FastViTError: wrong input, or other data than a resumed run had, before anything is written; or too many
+            unreadable images, in the middle of it.
         WorkFailedError: the loss is not finite, a process that reads images was killed, or the device is out of
             memory.
     """
@@ -86,10 +88,12 @@ def train(
             if folder is None:
                 folder = create_run_folder(config, _bytes_written(trainer), world)
                 owned.enter_context(folder.owned())
+            if folder.has_state:
+                state = folder.read_state()
+                refuse_other_data(state.get("trained_on"), trainer.trained_on, folder.go_on_from_weights)
+                trainer.restore(state)
             if folder is resume:
                 folder.take_up(config, "resumed")
-            if folder.has_state:
-                trainer.restore(folder.read_state())
             on_event(_describe(trainer, folder))
             try:
                 with (
@@ -187,7 +191,7 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
         img_size=trainer.config.img_size,
         workers=trainer.train_loader.workers,
         device=describe_device(trainer.device),
-        notes=() if folder.has_state else trainer.notes,  # a resumed run started long ago
+        notes=trainer.notes,
     )
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,6 +221,22 @@ def test_what_may_change_and_what_may_not(
     longer = run(capsys, "train", "--resume", tmp_path / "run", "--epochs", "2", "--lr", "0.003", "--json")
     assert longer.result["epochs"] == 2
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
+    assert "With --epochs 2 the learning rate goes on at 1.51e-03; it would have been 1.00e-05." in longer.err
+
+
+def test_other_data_is_refused_before_anything_is_written(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    _go_on(_config(tmp_path / "run", epochs=1, data=str(data)), data)
+    for split in ("train", "val"):
+        (data / split / "cross").rename(data / split / "zebra")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    refused = run(capsys, "train", "--resume", tmp_path / "run", "--epochs", "2")
+    assert refused.code == 2
+    assert "class 'cross' is gone, class 'zebra' is new" in refused.err
+    assert f"fastvit train --ckpt {tmp_path / 'run'}" in refused.err
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def test_a_run_that_saved_nothing_starts_from_its_beginning(
