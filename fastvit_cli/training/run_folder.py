@@ -112,13 +112,30 @@ class RunFolder:
         import torch
 
         with replaced_when_done(self.state) as temporary:
-            torch.save(dict(state), temporary)
+            try:
+                torch.save(dict(state), temporary)
+            except RuntimeError as error:  # a disguise of an OSError that does not tell which
+                raise FastViTError(
+                    f"Writing '{self.state}' failed; most often the disk is full.",
+                    "Free some space and go on with --resume: what was saved before is still there.",
+                ) from error
 
     def read_state(self) -> dict[str, Any]:
-        """What `Trainer.state` gave when it was last saved; there is one where `has_state`."""
+        """What `Trainer.state` gave when it was last saved; there is one where `has_state`.
+
+        Raises:
+            FastViTError: the file is damaged, or cannot be read.
+        """
         import torch
 
-        state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types on damaged archives, none of them its own
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
+            raise FastViTError(
+                f"The state of the run in '{self.state}' cannot be read ({reason}).",
+                f"Copy it again if it was copied, or {self.go_on_from_weights}.",
+            ) from error
         return state
 
 
