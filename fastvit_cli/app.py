@@ -1,9 +1,13 @@
 """The `fastvit` program. Nothing heavy is imported until a command runs."""
 
+import contextlib
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -20,7 +24,7 @@ from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
-from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, FastViTError
+from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError
 from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
 from fastvit_cli.training.config import TrainConfig
@@ -85,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         share_the_cores()
     as_json, verbose = "--json" in words, "--verbose" in words
     try:
-        code = app(words, prog_name="fastvit", standalone_mode=False)
+        with _terminated_as_any_error():
+            code = app(words, prog_name="fastvit", standalone_mode=False)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
@@ -105,6 +110,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         wrapped.exit_code = EXIT_FAILED
         return _report(command, wrapped, error, as_json, verbose)
     return code if isinstance(code, int) else EXIT_DONE
+
+
+@contextlib.contextmanager
+def _terminated_as_any_error() -> Iterator[None]:
+    """Let SIGTERM pass through every `finally` while the block runs, so that nothing half-written is left.
+
+    Training listens itself. Outside the main thread Python takes no handlers.
+    """
+    listens = threading.current_thread() is threading.main_thread()
+    if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_TERMINATED)
 
 
 def _command_names() -> set[str]:

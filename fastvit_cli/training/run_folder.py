@@ -77,9 +77,12 @@ class RunFolder:
         self._write_state(state)
 
     def take_up(self, config: TrainConfig, why: str) -> None:
-        """Note what a run goes on with: some options may have changed."""
+        """Note what a run goes on with: some options may have changed. What a kill -9 left half-written goes."""
         if not self.writes:
             return
+        for name in _WRITTEN:
+            for half in self.path.glob(f".{name}.*"):
+                half.unlink(missing_ok=True)
         with replaced_when_done(self.path / CONFIG) as temporary:
             temporary.write_text(config_to_yaml(config))
         self.log(why)

@@ -269,6 +269,16 @@ def test_a_full_disk_leaves_the_state_before(
     _assert_same_run(whole, tmp_path / "run")
 
 
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    config, folder = _config(tmp_path), RunFolder(tmp_path)
+    for name in (".state.pt.k2x1.pt", ".last.safetensors.9_az.safetensors", ".config.yaml.b.yaml", ".mine.txt"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path, writes=False).take_up(config, "resumed")
+    assert len(list(tmp_path.iterdir())) == 4, "the main process does it"
+    folder.take_up(config, "resumed")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "log.txt", ".mine.txt"}
+
+
 def test_a_file_size_limit_reads_as_the_user_s_and_not_as_a_bug_of_ours(tmp_path: Path) -> None:
     """torch says it with a RuntimeError."""
     resource = pytest.importorskip("resource")
