@@ -93,9 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = app(words, prog_name="fastvit", standalone_mode=False)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        sys.stdout = None  # keeps the interpreter from flushing into the pipe
-        return EXIT_DONE
     except typer.TyperException as error:
         help_command = f"fastvit {command} --help" if command in _command_names() else "fastvit --help"
         wrapped = FastViTError(error.format_message(), f"Type '{help_command}' for the options.")

@@ -96,7 +96,7 @@ def test_a_later_request_of_any_process_counts() -> None:
 
     def agree(number: int) -> int:
         seen.append(number)
-        return 3
+        return 4
 
     with pytest.raises(Stopped) as caught:
         StopRequests(None, agree).check()

@@ -100,7 +100,7 @@ def train(
                     stop_requests(config.time_limit, world.largest) as requests,
                     worker_death_explained(trainer.train_loader.workers),
                 ):
-                    stopped = _run_epochs(trainer, folder, requests, on_event)
+                    stopped = _run_epochs(trainer, folder, requests, requests.told_to(on_event))
                 return _result(trainer, folder, time.perf_counter() - started, stopped)
             except torch.OutOfMemoryError as error:
                 config = _with_half_the_batch(trainer, error)

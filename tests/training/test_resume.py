@@ -209,6 +209,34 @@ def test_the_program_ends_with_143_and_resumes(whole: Path, tiny_data: Path, tmp
     _assert_same_run(whole, tmp_path / "run")
 
 
+def test_a_listener_whose_output_is_gone_ends_the_run_within_a_step(
+    whole: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    def printing(event: TrainEvent) -> None:
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (2, 3):
+            raise BrokenPipeError
+
+    config = _config(tmp_path / "run")
+    stopped = _go_on(config, tiny_data, on_event=printing)
+    assert (stopped.stopped, stopped.epochs) == (Stop.OUTPUT_CLOSED, 1)
+    _go_on(config, tiny_data)
+    _assert_same_run(whole, tmp_path / "run")
+
+
+def test_the_program_saves_when_nobody_reads_its_output(tiny_data: Path, tmp_path: Path) -> None:
+    """As with `2>&1 | head -3`."""
+    (tmp_path / "options.yaml").write_text(config_to_yaml(_config(tmp_path, data=str(tiny_data), epochs=99)))
+    words = [sys.executable, "-m", "fastvit_cli", "train", "--config", "options.yaml", "--output", "run"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        while b"train loss" not in process.stdout.readline():
+            assert process.poll() is None
+        process.stdout.close()
+        assert process.wait(60) == 143
+    assert "output closed in epoch" in (tmp_path / "run" / "log.txt").read_text()
+    assert (tmp_path / "run" / "state.pt").exists()
+
+
 def test_what_may_change_and_what_may_not(
     tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
