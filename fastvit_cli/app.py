@@ -114,20 +114,32 @@ def _terminated_as_any_error() -> Iterator[None]:
     """Let SIGTERM pass through every `finally` while the block runs, so that nothing half-written is left.
 
     Training listens itself. Outside the main thread Python takes no handlers.
+
+    Raises:
+        SystemExit: with the code of a program that was terminated.
     """
     listens = threading.current_thread() is threading.main_thread()
     if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    terminated = False
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        raise SystemExit(EXIT_TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+    except Exception as error:
+        if terminated:  # torch's compilers make errors of their own of whatever is raised inside them
+            raise SystemExit(EXIT_TERMINATED) from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(EXIT_TERMINATED)
+    if terminated:  # and coremltools' imports swallow it
+        raise SystemExit(EXIT_TERMINATED)
 
 
 def _command_names() -> set[str]:
