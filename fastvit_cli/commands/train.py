@@ -80,7 +80,7 @@ def _train(given: dict[str, Any], session: Session, world: World, processes: int
                 logs(event)
 
         result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event, world)
-    # Nobody may be there to read that nobody reads.
+    # Where stderr has no reader any more, stdout may have none either.
     with contextlib.suppress(BrokenPipeError) if result.stopped == Stop.OUTPUT_CLOSED else contextlib.nullcontext():
         session.finish(result, training_result(result))
     if result.stopped == Stop.INTERRUPTED:
