@@ -1,10 +1,14 @@
 """The `fastvit` program. Nothing heavy is imported until a command runs."""
 
+import contextlib
 import io
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -21,7 +25,7 @@ from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
-from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, FastViTError, unexpected
+from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, unexpected
 from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
 from fastvit_cli.names import ODD
@@ -89,12 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         share_the_cores()
     as_json, verbose = "--json" in words, "--verbose" in words
     try:
-        code = app(words, prog_name="fastvit", standalone_mode=False)
+        with _terminated_as_any_error():
+            code = app(words, prog_name="fastvit", standalone_mode=False)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
-        sys.stdout = None  # keeps the interpreter from flushing into the pipe
-        return EXIT_DONE
     except typer.TyperException as error:
         help_command = f"fastvit {command} --help" if command in _command_names() else "fastvit --help"
         wrapped = FastViTError(error.format_message(), f"Type '{help_command}' for the options.")
@@ -104,6 +106,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _report(command, unexpected(error), error, as_json, verbose)
     return code if isinstance(code, int) else EXIT_DONE
+
+
+@contextlib.contextmanager
+def _terminated_as_any_error() -> Iterator[None]:
+    """Let SIGTERM pass through every `finally` while the block runs, so that nothing half-written is left.
+
+    Training listens itself. Outside the main thread Python takes no handlers.
+
+    Raises:
+        SystemExit: with the code of a program that was terminated.
+    """
+    listens = threading.current_thread() is threading.main_thread()
+    if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    terminated = False
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        nonlocal terminated
+        terminated = True
+        raise SystemExit(EXIT_TERMINATED)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except Exception as error:
+        if terminated:  # torch's compilers make errors of their own of whatever is raised inside them
+            raise SystemExit(EXIT_TERMINATED) from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if terminated:  # and coremltools' imports swallow it
+        raise SystemExit(EXIT_TERMINATED)
 
 
 def _command_names() -> set[str]:

@@ -22,7 +22,7 @@ def share_the_cores() -> None:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use: a scheduler or a container may have left it some of them."""
+    """Cores that this process may use; fewer than the machine has in a container or under a scheduler."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,5 +1,6 @@
 """A process's place in its run, and what its end means; tests/training/test_several_processes.py runs real ones."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from fastvit_cli.distributed import (
     check_local_devices,
     find_world,
     joined,
+    launch,
     lost_peers_named,
 )
 from fastvit_cli.errors import EXIT_LOST_PEER, FastViTError, WorkFailedError
@@ -101,13 +103,22 @@ def test_too_many_processes_are_refused_before_one_is_started(
     assert "There are 9999 processes" in outcome.err
 
 
+def test_the_processes_share_the_cores_that_this_one_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_: lambda *_: None)
+    assert launch(["train"], 3, "cpu") == 0
+    assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
 def test_a_later_request_of_any_process_counts() -> None:
     """The numbers that processes agree on are places in an order: none of the requests is lost."""
     seen: list[int] = []
 
     def agree(number: int) -> int:
         seen.append(number)
-        return 3
+        return 4
 
     with pytest.raises(Stopped) as caught:
         StopRequests(None, agree).check()

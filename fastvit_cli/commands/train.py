@@ -1,5 +1,6 @@
 """`fastvit train`."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,7 @@ def _train(given: dict[str, Any], session: Session, world: World, processes: int
             planned = dry_run(plan.config, plan.data, plan.sources, plan.loaded, on_event=view)
         session.finish(planned, dry_run_view(planned))
         return EXIT_FAILED if planned.teacher_problem else EXIT_DONE
-    with metric_logs(plan.config) as logs, TrainingView(session) as view:
+    with metric_logs(plan.config, lambda lost: session.note(lost, "yellow")) as logs, TrainingView(session) as view:
 
         def on_event(event: "TrainEvent") -> None:
             if world.is_main:
@@ -79,10 +80,12 @@ def _train(given: dict[str, Any], session: Session, world: World, processes: int
                 logs(event)
 
         result = run_training(plan.config, plan.data, plan.loaded, plan.folder, on_event, world)
-    session.finish(result, training_result(result))
+    # Where stderr has no reader any more, stdout may have none either.
+    with contextlib.suppress(BrokenPipeError) if result.stopped == Stop.OUTPUT_CLOSED else contextlib.nullcontext():
+        session.finish(result, training_result(result))
     if result.stopped == Stop.INTERRUPTED:
         return EXIT_INTERRUPTED
-    return EXIT_TERMINATED if result.stopped == Stop.TERMINATED else EXIT_DONE
+    return EXIT_TERMINATED if result.stopped in (Stop.TERMINATED, Stop.OUTPUT_CLOSED) else EXIT_DONE
 
 
 def _processes(given: dict[str, Any]) -> int:

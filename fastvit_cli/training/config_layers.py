@@ -1,5 +1,6 @@
 """How recipe, YAML file and command line make one configuration of a training run, and how it is written again."""
 
+import contextlib
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
@@ -97,8 +98,9 @@ def _checked_values(content: Any, where: str) -> dict[str, Any]:
 
 def _checked_type(name: str, value: Any, hint: Any, where: str) -> Any:
     allowed = typing.get_args(hint) or (hint,)
-    if float in allowed and type(value) is int:
-        return float(value)
+    if float in allowed and type(value) in (int, str) and type(value) not in allowed:
+        with contextlib.suppress(ValueError):  # YAML takes 5e-4, without a point, for text
+            return float(value)
     if type(value) not in allowed:
         names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
         raise FastViTError(f"{where} sets '{name}' to {value!r}.", f"It takes a value of type {names}.")

@@ -2,12 +2,13 @@
 
 import contextlib
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from fastvit_cli.atomic import replaced_when_done
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, first_line
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.config_layers import recipe_of
 from fastvit_cli.training.events import EpochDone, RunStarted, StepDone, TrainEvent
@@ -18,6 +19,8 @@ _WANDB_ID = "wandb_id.txt"
 
 class CurveWriter(Protocol):
     """Where points go. Their place is the number of updates made, of all epochs."""
+
+    name: str
 
     def start(self, run_dir: Path, updates: int) -> None:
         """Begin, or go on after so many updates: what a process that died wrote beyond them counts no more."""
@@ -30,10 +33,16 @@ class CurveWriter(Protocol):
 
 
 class MetricLogs:
-    """Listens to a run and passes its figures on."""
+    """Listens to a run and passes its figures on.
 
-    def __init__(self, writers: tuple[CurveWriter, ...]) -> None:
+    Args:
+        on_lost: told of each writer that fails, such as by a connection that broke; it gets nothing any more, and the
+            run goes on.
+    """
+
+    def __init__(self, writers: tuple[CurveWriter, ...], on_lost: Callable[[str], None] = lambda _: None) -> None:
         self._writers = writers
+        self._on_lost = on_lost
         self._steps = 1
         self._started = False
 
@@ -49,8 +58,8 @@ class MetricLogs:
         if isinstance(event, RunStarted):
             self._close()  # it starts again after it was out of memory
             self._steps, self._started = event.steps_per_epoch, True
-            for writer in self._writers:
-                writer.start(event.run_dir, len(event.history) * event.steps_per_epoch + event.resumed_step)
+            before = len(event.history) * event.steps_per_epoch + event.resumed_step
+            self._each(lambda writer: writer.start(event.run_dir, before))
         elif isinstance(event, StepDone):
             if event.step % max(1, event.steps // _POINTS_AN_EPOCH) == 0 or event.step == event.steps:
                 self._write(_of_step(event), (event.epoch - 1) * event.steps + event.step)
@@ -58,14 +67,20 @@ class MetricLogs:
             self._write(_of_epoch(event), event.epoch * self._steps)
 
     def _write(self, points: dict[str, float], updates: int) -> None:
-        for writer in self._writers:
-            writer.write(points, updates)
+        self._each(lambda writer: writer.write(points, updates))
 
     def _close(self) -> None:
         if self._started:
-            for writer in self._writers:
-                writer.close()
+            self._each(lambda writer: writer.close())
         self._started = False
+
+    def _each(self, act: Callable[[CurveWriter], None]) -> None:
+        for writer in self._writers:
+            try:
+                act(writer)
+            except Exception as error:  # of any service and file system
+                self._writers = tuple(other for other in self._writers if other is not writer)
+                self._on_lost(f"{writer.name} failed and gets no more points: {first_line(error)}")
 
 
 def _of_step(event: StepDone) -> dict[str, float]:
@@ -89,6 +104,8 @@ class TensorBoard:
     Raises:
         ImportError: TensorBoard is not installed.
     """
+
+    name = "TensorBoard"
 
     def __init__(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -117,6 +134,8 @@ class WeightsAndBiases:
     Raises:
         FastViTError: the package is not installed.
     """
+
+    name = "Weights & Biases"
 
     def __init__(self, project: str, config: TrainConfig) -> None:
         try:
@@ -159,8 +178,8 @@ def _run_id(run_dir: Path) -> str:
     return path.read_text().strip()
 
 
-def metric_logs(config: TrainConfig) -> MetricLogs:
-    """All that a run's figures go to.
+def metric_logs(config: TrainConfig, on_lost: Callable[[str], None]) -> MetricLogs:
+    """All that a run's figures go to; see `MetricLogs`.
 
     Raises:
         FastViTError: Weights & Biases is asked for and not installed.
@@ -170,4 +189,4 @@ def metric_logs(config: TrainConfig) -> MetricLogs:
         writers.append(WeightsAndBiases(config.wandb, config))
     with contextlib.suppress(ImportError):  # it is an extra
         writers.append(TensorBoard())
-    return MetricLogs(tuple(writers))
+    return MetricLogs(tuple(writers), on_lost)

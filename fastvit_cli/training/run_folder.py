@@ -1,9 +1,12 @@
 """What a run leaves behind: config.yaml, metrics.csv, log.txt, best and last weights, state.pt."""
 
+import contextlib
 import csv
+import itertools
+import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,10 @@ from fastvit_cli.names import ODD
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.events import EpochDone
+from fastvit_cli.training.ownership import owned
 
 METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"
+_WRITTEN = (CONFIG, BEST, LAST, STATE, METRICS, LOG, CURVES)
 
 
 class RunFolder:
@@ -36,6 +41,14 @@ class RunFolder:
         self.best = path / BEST
         self.last = path / LAST
         self.state = path / STATE
+
+    def owned(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes from training the run meanwhile; of several processes of one run the main one does.
+
+        Raises:
+            FastViTError: another process trains it, or the folder cannot be written.
+        """
+        return owned(self.path) if self.writes else contextlib.nullcontext()
 
     def save_epoch(
         self, weights: FastViT, info: ModelInfo, history: Sequence[EpochDone], state: Mapping[str, Any]
@@ -65,9 +78,12 @@ class RunFolder:
         self._write_state(state)
 
     def take_up(self, config: TrainConfig, why: str) -> None:
-        """Note what a run goes on with: some options may have changed."""
+        """Note what a run goes on with: some options may have changed. What a kill -9 left half-written goes."""
         if not self.writes:
             return
+        for name in _WRITTEN:
+            for half in self.path.glob(f".{name}.*"):
+                half.unlink(missing_ok=True)
         with replaced_when_done(self.path / CONFIG) as temporary:
             temporary.write_text(config_to_yaml(config))
         self.log(why)
@@ -84,6 +100,11 @@ class RunFolder:
         """Whether anything was saved before the run ended."""
         return self.state.is_file()
 
+    @property
+    def go_on_from_weights(self) -> str:
+        """What to do when the state is of no use, as the end of a hint."""
+        return f"start a new run from the weights: fastvit train --ckpt {shlex.quote(str(self.path))}"
+
     def _write_metrics(self, history: Sequence[EpochDone]) -> None:
         """One row an epoch; rewritten whole, so that a resumed run has no row twice."""
         with replaced_when_done(self.path / METRICS) as temporary, temporary.open("w", newline="") as file:
@@ -95,13 +116,30 @@ class RunFolder:
         import torch
 
         with replaced_when_done(self.state) as temporary:
-            torch.save(dict(state), temporary)
+            try:
+                torch.save(dict(state), temporary)
+            except RuntimeError as error:  # a disguise of an OSError that does not tell which
+                raise FastViTError(
+                    f"Writing '{self.state}' failed; most often the disk is full.",
+                    "Free some space and go on with --resume: what was saved before is still there.",
+                ) from error
 
     def read_state(self) -> dict[str, Any]:
-        """What `Trainer.state` gave when it was last saved; there is one where `has_state`."""
+        """What `Trainer.state` gave when it was last saved; there is one where `has_state`.
+
+        Raises:
+            FastViTError: the file is damaged, or cannot be read.
+        """
         import torch
 
-        state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch raises many types on damaged archives, none of them its own
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
+            raise FastViTError(
+                f"The state of the run in '{self.state}' cannot be read ({reason}).",
+                f"Copy it again if it was copied, or {self.go_on_from_weights}.",
+            ) from error
         return state
 
 
@@ -125,20 +163,58 @@ def create_run_folder(config: TrainConfig, needed: int, world: World = ALONE) ->
         needed: bytes that the run will write.
 
     Raises:
-        FastViTError: it holds a run already, cannot be written, or there is too little space.
+        FastViTError: it holds a run, or files named like those of one, already; it cannot be written, or there is too
+            little space.
     """
-    path = Path(config.output).expanduser() if config.output else _unused_name(config.variant)
-    if not world.is_main:
-        return RunFolder(path, writes=False)  # its name is not used: nothing is read from a new run
-    if (path / CONFIG).exists():
-        raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.")
-    check_space(path, needed)
+    output = Path(config.output).expanduser() if config.output else None
+    if not world.is_main:  # its name is not used: nothing is read from a new run
+        return RunFolder(output or next(_unused_names(config.variant)), writes=False)
+    check_space(output or RUNS, needed)
+    try:
+        path = _claimed_new(config.variant) if output is None else _claimed(output)
+    except OSError as error:
+        raise FastViTError(
+            f"Cannot write to '{output or RUNS}' ({error.strerror}).", "Pass --output with a folder you may write."
+        ) from error
     with replaced_when_done(path / CONFIG) as temporary:
         temporary.write_text(config_to_yaml(config))
     return RunFolder(path)
 
 
-def _unused_name(variant: str) -> Path:
+def _claimed(path: Path) -> Path:
+    """The folder of that name, which holds no run, and which no other run that begins now can take.
+
+    Raises:
+        FastViTError: it holds what a run writes.
+        OSError: it cannot be written.
+    """
+    there = [name for name in _WRITTEN if (path / name).exists()]
+    if there and CONFIG not in there:
+        raise FastViTError(
+            f"'{path}' holds {' and '.join(there)} already, which the run would replace.", "Pass another --output."
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    try:
+        (path / CONFIG).touch(exist_ok=False)
+    except FileExistsError as error:
+        raise FastViTError(f"'{path}' holds a run already.", f"Pass another --output, or --resume {path}.") from error
+    return path
+
+
+def _claimed_new(variant: str) -> Path:
+    """A new folder, which no other run that begins in the same second has taken.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for path in _unused_names(variant):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            return path
+    raise AssertionError("the names are endless")
+
+
+def _unused_names(variant: str) -> Iterator[Path]:
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{variant.removeprefix('fastvit_')}"
-    names = (stem if count == 0 else f"{stem}-{count}" for count in range(1000))
-    return next(path for name in names if not (path := RUNS / "train" / name).exists())
+    names = (stem if count == 0 else f"{stem}-{count}" for count in itertools.count())
+    return (path for name in names if not (path := RUNS / "train" / name).exists())

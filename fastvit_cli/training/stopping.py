@@ -1,4 +1,4 @@
-"""Ending a run between two steps: Ctrl-C, SIGTERM and the time limit."""
+"""Ending a run between two steps: Ctrl-C, SIGTERM, the time limit, an output that nobody reads any more."""
 
 import contextlib
 import signal
@@ -7,6 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class Stop(StrEnum):
@@ -15,11 +18,15 @@ class Stop(StrEnum):
     INTERRUPTED = "interrupted"
     TERMINATED = "terminated"
     TIME_LIMIT = "time limit"
+    OUTPUT_CLOSED = "output closed"
     PATIENCE = "patience"
 
 
 # None of several processes' requests is lost: the later one here goes before the earlier.
-_ORDER: tuple[Stop | None, ...] = (None, Stop.TIME_LIMIT, Stop.INTERRUPTED, Stop.TERMINATED)
+_ORDER: tuple[Stop | None, ...] = (
+    None,
+    *(Stop.TIME_LIMIT, Stop.OUTPUT_CLOSED, Stop.INTERRUPTED, Stop.TERMINATED),
+)
 
 
 class Stopped(Exception):
@@ -42,6 +49,18 @@ class StopRequests:
         self._agree = agree
         self._deadline = None if time_limit is None else time.monotonic() + 60 * time_limit
         self._signalled: Stop | None = None
+        self._output_closed = False
+
+    def told_to(self, listener: Callable[[T], None]) -> Callable[[T], None]:
+        """The listener, but where the reader of its output is gone, as `| head` goes, that asks for the end."""
+
+        def on_event(event: T) -> None:
+            try:
+                listener(event)
+            except BrokenPipeError:
+                self._output_closed = True
+
+        return on_event
 
     def check(self) -> None:
         """To be called by all processes of a run after the same steps.
@@ -56,7 +75,8 @@ class StopRequests:
 
     def _wanted(self) -> Stop | None:
         late = self._deadline is not None and time.monotonic() > self._deadline
-        return self._signalled or (Stop.TIME_LIMIT if late else None)
+        closed = Stop.OUTPUT_CLOSED if self._output_closed else None
+        return self._signalled or closed or (Stop.TIME_LIMIT if late else None)
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Handler of SIGINT: the first one ends the run at the next check, the second at once."""

@@ -55,6 +55,7 @@ def open_teacher(config: TrainConfig, student: ModelInfo, device: torch.device) 
     if source.path.suffix in EXPORTED_SUFFIXES:
         runtime = open_source(source, device)
         _check_info(name, runtime.info, student)
+        _check_only_size(name, runtime.info.preprocessing.img_size, student)
         return Teacher(name, _asked_by_batch(runtime, device))
     loaded = load_source(source)
     _check_info(name, loaded.info, student)
@@ -83,12 +84,8 @@ def _timm_teacher(name: str, config: TrainConfig, student: ModelInfo, device: to
     cfg = cast(dict[str, Any], model.pretrained_cfg)
     _check_classes(name, model.num_classes, student)
     _check_normalisation(name, tuple(cfg["mean"]), tuple(cfg["std"]), student)
-    size = cfg["input_size"][-1]
-    if cfg.get("fixed_input_size") and size != student.preprocessing.img_size:
-        raise FastViTError(
-            f"'{name}' takes images of {size} px only, and the student sees {student.preprocessing.img_size} px.",
-            f"Pass --img-size {size}, or another --teacher.",
-        )
+    if cfg.get("fixed_input_size"):
+        _check_only_size(name, cfg["input_size"][-1], student)
     return Teacher(name, _asked(reparameterize_model(model), config, device))
 
 
@@ -120,6 +117,14 @@ def _check_normalisation(name: str, mean: tuple[float, ...], std: tuple[float, .
             f"The teacher '{name}' sees images with mean {_row(mean)} and std {_row(std)}, the student with "
             f"{_row(student.preprocessing.mean)} and {_row(student.preprocessing.std)}.",
             _ANOTHER,
+        )
+
+
+def _check_only_size(name: str, size: int, student: ModelInfo) -> None:
+    if size != student.preprocessing.img_size:
+        raise FastViTError(
+            f"'{name}' takes images of {size} px only, and the student sees {student.preprocessing.img_size} px.",
+            f"Pass --img-size {size}, or another --teacher.",
         )
 
 

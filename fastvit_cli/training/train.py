@@ -1,5 +1,6 @@
 """The training run: build, train epoch by epoch, close."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
+from fastvit_cli.training.same_data import refuse_other_data
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
 from fastvit_cli.training.trainer import Trainer
 
@@ -70,33 +72,41 @@ def train(
         resume: run folder to go on with, from its saved state, or from the start when there is none yet.
 
     Raises:
-        FastViTError: wrong input, before anything is written; or too many unreadable images, in the middle of it.
+        FastViTError: wrong input, or other data than a resumed run had, before anything is written; or too many
+            unreadable images, in the middle of it.
         WorkFailedError: the loss is not finite, a process that reads images was killed, or the device is out of
             memory.
     """
     started = time.perf_counter()
-    folder = resume
-    config = find_batch_size(config, data, loaded, on_event, world)
-    while True:
-        trainer = build_trainer(config, data, loaded, on_event, world)
-        folder = folder or create_run_folder(config, _bytes_written(trainer), world)
-        if folder is resume:
-            folder.take_up(config, "resumed")
-        if folder.has_state:
-            trainer.restore(folder.read_state())
-        on_event(_describe(trainer, folder))
-        try:
-            with (
-                stop_requests(config.time_limit, world.largest) as requests,
-                worker_death_explained(trainer.train_loader.workers),
-            ):
-                stopped = _run_epochs(trainer, folder, requests, on_event)
-            return _result(trainer, folder, time.perf_counter() - started, stopped)
-        except torch.OutOfMemoryError as error:
-            config = _with_half_the_batch(trainer, error)
-            del trainer  # or its memory would be missing for the next
-            folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
-            on_event(BatchHalved(config.batch_size, config.accumulation))
+    with contextlib.ExitStack() as owned:
+        if resume is not None:
+            owned.enter_context(resume.owned())
+        config = find_batch_size(config, data, loaded, on_event, world)
+        folder = resume
+        while True:
+            trainer = build_trainer(config, data, loaded, on_event, world)
+            if folder is None:
+                folder = create_run_folder(config, _bytes_written(trainer), world)
+                owned.enter_context(folder.owned())
+            if folder.has_state:
+                state = folder.read_state()
+                refuse_other_data(state.get("trained_on"), trainer.trained_on, folder.go_on_from_weights)
+                trainer.restore(state)
+            if folder is resume:
+                folder.take_up(config, "resumed")
+            on_event(_describe(trainer, folder))
+            try:
+                with (
+                    stop_requests(config.time_limit, world.largest) as requests,
+                    worker_death_explained(trainer.train_loader.workers),
+                ):
+                    stopped = _run_epochs(trainer, folder, requests, requests.told_to(on_event))
+                return _result(trainer, folder, time.perf_counter() - started, stopped)
+            except torch.OutOfMemoryError as error:
+                config = _with_half_the_batch(trainer, error)
+                del trainer  # or its memory would be missing for the next
+                folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
+                on_event(BatchHalved(config.batch_size, config.accumulation))
 
 
 def _with_half_the_batch(trainer: Trainer, error: torch.OutOfMemoryError) -> TrainConfig:
@@ -181,7 +191,7 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
         img_size=trainer.config.img_size,
         workers=trainer.train_loader.workers,
         device=describe_device(trainer.device),
-        notes=() if folder.has_state else trainer.notes,  # a resumed run started long ago
+        notes=trainer.notes,
     )
 
 

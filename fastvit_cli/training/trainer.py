@@ -1,6 +1,7 @@
 """The epochs of one run: its place in them, what they add up to, and the scores after each."""
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -27,6 +28,7 @@ from fastvit_cli.training.events import (
     UpdateSkipped,
     ValidationProgress,
 )
+from fastvit_cli.training.same_data import TrainedOn
 from fastvit_cli.training.start import Start
 from fastvit_cli.training.teacher import Teacher, TeacherCost
 from fastvit_cli.training.update import Rates, Updater
@@ -43,6 +45,7 @@ class Trainer:
         epoch, step: the next update, both counted from 0; step equals `steps` while an epoch waits for its scores.
         steps: updates an epoch.
         history: the epochs that are done.
+        notes: what its user should know before it begins or goes on.
     """
 
     def __init__(
@@ -91,6 +94,11 @@ class Trainer:
         self.time_left = TimeLeft(
             self.steps, config.epochs, len(val_loader.images) / (self.steps * config.images_an_update)
         )
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """The data, as far as a state is of no use with other data."""
+        return TrainedOn(self.train_loader.images.class_names, len(self.train_loader.images))
 
     @property
     def weights(self) -> FastViT:
@@ -229,14 +237,30 @@ class Trainer:
             "step": self.step,
             "sums": torch.tensor([self._loss_sum, self._hits], dtype=torch.float64),
             "history": [asdict(row) for row in self.history],
+            "trained_on": asdict(self.trained_on),
+            "next_lr": self._next_lr(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state()` gave, or an earlier version's, which was saved between epochs only."""
+        """Take over what `state()` gave, or an earlier version's, which may lack what was added later."""
         self.updater.restore(state)
         self.history = [EpochDone(**{**_LATER_COLUMNS, **row}) for row in state["history"]]
         self.epoch, self.step = state.get("epoch", len(self.history)), state.get("step", 0)
         self._loss_sum, self._hits = state.get("sums", torch.zeros(2)).tolist()
+        self.notes = self._rate_changed(state.get("next_lr"))
+
+    def _rate_changed(self, before: float | None) -> tuple[str, ...]:
+        """What is to be said where the next step's rate is another one than when the state was saved."""
+        lr = self._next_lr()
+        if before is None or math.isclose(lr, before, rel_tol=1e-3):
+            return ()
+        return (
+            f"With --epochs {self.config.epochs} the learning rate goes on at {lr:.2e}; it would have been "
+            f"{before:.2e}.",
+        )
+
+    def _next_lr(self) -> float:
+        return self.schedule.at(self.epoch * self.steps + self.step)
 
 
 def _grouped(batches: Iterator[Batch], size: int) -> Iterator[tuple[Batch, ...]]:

@@ -281,7 +281,8 @@ class Updater:
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.scaler.is_enabled():
+        # Empty after steps in bfloat16, on another device.
+        if self.scaler.is_enabled() and state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         self.skipped = Skipped(**state.get("skipped", {}))
 

@@ -35,15 +35,15 @@ class Session:
     """
 
     def __init__(self, command: str, json: bool = False, quiet: bool = False, verbose: bool = False) -> None:
-        from rich.console import Console
+        from fastvit_cli.ui.console import Terminal
 
         self.command = command
         self.json = json
         self.quiet = quiet
         self.verbose = verbose
         self.device = "cpu"
-        self.stderr = Console(stderr=True, quiet=quiet, highlight=False)
-        self.stdout = Console(highlight=False)
+        self.stderr = Terminal(stderr=True, quiet=quiet, highlight=False)
+        self.stdout = Terminal(highlight=False)
         if not verbose:
             hide_library_noise()
 

@@ -251,6 +251,7 @@ _TITLES = {
     Stop.INTERRUPTED: "Interrupted; everything up to here is saved",
     Stop.TERMINATED: "Terminated; everything up to here is saved",
     Stop.TIME_LIMIT: "The time limit is reached; everything up to here is saved",
+    Stop.OUTPUT_CLOSED: "Nobody reads the output any more; everything up to here is saved",
     Stop.PATIENCE: "Ended early: top-1 has not become better for as long as --patience allows",
 }
 

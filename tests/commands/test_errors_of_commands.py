@@ -179,6 +179,18 @@ def test_an_output_that_holds_a_run_is_left_alone(
     assert (run_dir / "config.yaml").read_text() == "epochs: 3\n"
 
 
+def test_an_output_that_holds_weights_is_left_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, tiny_data: Path
+) -> None:
+    (tmp_path / "best.safetensors").write_text("someone's")
+    (tmp_path / "metrics.csv").touch()
+    outcome = run(capsys, "train", "--data", tiny_data, "--batch-size", 8, "--output", tmp_path)
+    assert outcome.code == 2
+    assert "holds best.safetensors and metrics.csv already" in outcome.err
+    assert (tmp_path / "best.safetensors").read_text() == "someone's"
+    assert not (tmp_path / "config.yaml").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fastvit_cli import app as program
 from fastvit_cli.app import main
+from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.commands.bare_options import insert_bare_values
@@ -137,6 +139,32 @@ def test_ctrl_c_ends_cleanly_with_the_weights_written(tmp_path: Path, tiny_data:
     from fastvit_cli import load_model
 
     assert load_model(tmp_path / "run" / "last.safetensors").num_classes == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for one process")
+@pytest.mark.parametrize("library", [None, "swallows", "renames"])
+def test_sigterm_leaves_nothing_half_written(
+    library: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(*_: object, **__: object) -> None:
+        with replaced_when_done(tmp_path / "best.onnx"):
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(60)
+            except BaseException as error:
+                if library is None:
+                    raise
+                if library == "renames":
+                    raise RuntimeError("while tracing") from error
+        (tmp_path / "best.onnx").unlink()
+
+    monkeypatch.setattr(program, "app", export)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        main(["export"])
+    assert ended.value.code == 143
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(("command", "shares"), [("validate", True), ("bench", False)])

@@ -33,6 +33,15 @@ def test_whole_numbers_are_rates_too(tmp_path: Path) -> None:
     assert isinstance(values["warmup_epochs"], float)
 
 
+def test_a_rate_without_a_point_is_a_number(tmp_path: Path) -> None:
+    """YAML takes it for text."""
+    (tmp_path / "c.yaml").write_text("lr: 5e-4\nclip_grad: 1e0\nvariant: t8\n")
+    assert read_config_file(tmp_path / "c.yaml") == {"lr": 5e-4, "clip_grad": 1.0, "variant": "t8"}
+    (tmp_path / "c.yaml").write_text("lr: fast\n")
+    with pytest.raises(FastViTError, match="sets 'lr' to 'fast'"):
+        read_config_file(tmp_path / "c.yaml")
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -66,6 +66,25 @@ def test_long_epochs_have_fifty_points(tmp_path: Path) -> None:
     assert written[-1] == 3 * 1251
 
 
+def test_a_writer_that_fails_is_left_out_and_named_once(tmp_path: Path) -> None:
+    written: list[int] = []
+    lost: list[str] = []
+
+    def fail(*_: object) -> None:
+        raise ConnectionResetError("Connection reset by peer\nand more")
+
+    good = SimpleNamespace(
+        start=lambda *_: None, write=lambda _, updates: written.append(updates), close=lambda: written.append(-1)
+    )
+    broken = SimpleNamespace(name="The service", start=lambda *_: None, write=fail, close=fail)
+    with MetricLogs((broken, good), lost.append) as logs:
+        logs(_started(tmp_path, 0))
+        for step in (1, 2):
+            logs(replace(_STEP, step=step))
+    assert written == [1, 2, -1]
+    assert lost == ["The service failed and gets no more points: Connection reset by peer"]
+
+
 class _StandIn:
     """As much of wandb as is used: points are refused before the last one, and runs have names."""
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 
 from fastvit_cli.checkpoints.load import LoadedModel, from_tensors, load_checkpoint
 from fastvit_cli.data.sources import choose_data
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import reparameterize
 from fastvit_cli.training.config import TrainConfig
@@ -207,6 +209,34 @@ def test_the_program_ends_with_143_and_resumes(whole: Path, tiny_data: Path, tmp
     _assert_same_run(whole, tmp_path / "run")
 
 
+def test_a_listener_whose_output_is_gone_ends_the_run_within_a_step(
+    whole: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    def printing(event: TrainEvent) -> None:
+        if isinstance(event, StepDone) and (event.epoch, event.step) == (2, 3):
+            raise BrokenPipeError
+
+    config = _config(tmp_path / "run")
+    stopped = _go_on(config, tiny_data, on_event=printing)
+    assert (stopped.stopped, stopped.epochs) == (Stop.OUTPUT_CLOSED, 1)
+    _go_on(config, tiny_data)
+    _assert_same_run(whole, tmp_path / "run")
+
+
+def test_the_program_saves_when_nobody_reads_its_output(tiny_data: Path, tmp_path: Path) -> None:
+    """As with `2>&1 | head -3`."""
+    (tmp_path / "options.yaml").write_text(config_to_yaml(_config(tmp_path, data=str(tiny_data), epochs=99)))
+    words = [sys.executable, "-m", "fastvit_cli", "train", "--config", "options.yaml", "--output", "run"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        while b"train loss" not in process.stdout.readline():
+            assert process.poll() is None
+        process.stdout.close()
+        assert process.wait(60) == 143
+    assert "output closed in epoch" in (tmp_path / "run" / "log.txt").read_text()
+    assert (tmp_path / "run" / "state.pt").exists()
+
+
 def test_what_may_change_and_what_may_not(
     tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +250,22 @@ def test_what_may_change_and_what_may_not(
     longer = run(capsys, "train", "--resume", tmp_path / "run", "--epochs", "2", "--lr", "0.003", "--json")
     assert longer.result["epochs"] == 2
     assert "epochs: 2" in (tmp_path / "run" / "config.yaml").read_text()
+    assert "With --epochs 2 the learning rate goes on at 1.51e-03; it would have been 1.00e-05." in longer.err
+
+
+def test_other_data_is_refused_before_anything_is_written(
+    tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    _go_on(_config(tmp_path / "run", epochs=1, data=str(data)), data)
+    for split in ("train", "val"):
+        (data / split / "cross").rename(data / split / "zebra")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    refused = run(capsys, "train", "--resume", tmp_path / "run", "--epochs", "2")
+    assert refused.code == 2
+    assert "class 'cross' is gone, class 'zebra' is new" in refused.err
+    assert f"fastvit train --ckpt {tmp_path / 'run'}" in refused.err
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def test_a_run_that_saved_nothing_starts_from_its_beginning(
@@ -249,6 +295,43 @@ def test_a_full_disk_leaves_the_state_before(
     assert not list((tmp_path / "run").glob(".*")), "no half-written file is left"
     _go_on(config, tiny_data)
     _assert_same_run(whole, tmp_path / "run")
+
+
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path: Path) -> None:
+    config, folder = _config(tmp_path), RunFolder(tmp_path)
+    for name in (".state.pt.k2x1.pt", ".last.safetensors.9_az.safetensors", ".config.yaml.b.yaml", ".mine.txt"):
+        (tmp_path / name).touch()
+    RunFolder(tmp_path, writes=False).take_up(config, "resumed")
+    assert len(list(tmp_path.iterdir())) == 4, "the main process does it"
+    folder.take_up(config, "resumed")
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "log.txt", ".mine.txt"}
+
+
+def test_a_file_size_limit_reads_as_the_user_s_and_not_as_a_bug_of_ours(tmp_path: Path) -> None:
+    """torch says it with a RuntimeError."""
+    resource = pytest.importorskip("resource")
+    folder = RunFolder(tmp_path)
+    folder._write_state({"epoch": 1})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(FastViTError, match=r"Writing '.*state\.pt' failed") as caught:
+            folder._write_state({"epoch": 2, "network": torch.zeros(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "--resume" in caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
+    assert folder.read_state() == {"epoch": 1}
+
+
+@pytest.mark.parametrize("left", [0, 100, 2000])
+def test_a_damaged_state_names_the_way_on(left: int, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder._write_state({"network": torch.zeros(1000)})
+    folder.state.write_bytes(folder.state.read_bytes()[:left])
+    with pytest.raises(FastViTError, match=r"state\.pt' cannot be read \(it is damaged\)") as caught:
+        folder.read_state()
+    assert f"fastvit train --ckpt {tmp_path}" in caught.value.hint
 
 
 def _no_space(_: object, path: Path) -> None:

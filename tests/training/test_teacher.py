@@ -58,6 +58,10 @@ def test_an_exported_file_teaches(file: Path, tmp_path: Path) -> None:
     write(loaded.network.eval(), loaded.info, path, ExportConfig(format="onnx"), None)
     images = normalize(pixels(2), STUDENT)
     torch.testing.assert_close(_open(path).logits(images), _open(file).logits(images), rtol=0, atol=1e-3)
+    larger = replace(STUDENT, preprocessing=PREPROCESSING.at_size(96))
+    with pytest.raises(FastViTError, match="takes images of 64 px only, and the student sees 96 px"):
+        _open(path, larger)
+    _open(file, larger)  # weights take any
 
 
 @pytest.fixture

@@ -191,6 +191,20 @@ def test_float16_trains_with_a_scaler_that_resumes(
     assert resumed.epochs == 2
 
 
+def test_a_run_of_bfloat16_goes_on_in_float16(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device may change; the scaler that another one needs begins then."""
+    from fastvit_cli.training import update
+
+    config = _config(tmp_path / "run", epochs=1, amp=True)
+    _train(tiny_data, config)
+    monkeypatch.setattr(update, "autocast_dtype", lambda _: torch.float16)
+    folder = RunFolder(tmp_path / "run")
+    resumed = train(replace(config, epochs=2), choose_data(str(tiny_data)), load_checkpoint(folder.last), folder)
+    assert resumed.epochs == 2
+
+
 def test_compiling_keeps_the_names_of_the_weights(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.console import Group
 from rich.text import Text
 
 from fastvit_cli.training.events import EpochDone
+from fastvit_cli.ui.console import Terminal
 from fastvit_cli.ui.plots import plot_curves
 from fastvit_cli.ui.session import Session, write_json_file
 from fastvit_cli.ui.tables import duration, size
@@ -43,6 +45,17 @@ def test_files_are_written_though_the_reader_went_away(monkeypatch: pytest.Monke
     with pytest.raises(BrokenPipeError):
         session.finish(Result(Path("x"), ()), "the view", written.append)
     assert len(written) == 1
+
+
+def test_a_reader_that_is_gone_is_an_error_and_not_the_end() -> None:
+    """rich would end the program; a run in training saves first."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        terminal = Terminal(file=pipe)
+        with pytest.raises(BrokenPipeError):
+            terminal.print("for nobody")
+        terminal.print("nor this")
 
 
 def test_quiet_shows_the_result_alone(capsys: pytest.CaptureFixture[str]) -> None:
