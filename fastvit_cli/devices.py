@@ -9,6 +9,8 @@ from fastvit_cli.errors import FastViTError
 if TYPE_CHECKING:
     import torch
 
+_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; Windows; Linux
+
 
 def share_the_cores() -> None:
     """Let OpenMP threads that wait give up their core soon. Has an effect only before torch is imported.
@@ -24,6 +26,14 @@ def share_the_cores() -> None:
 def usable_cores() -> int:
     """Cores that this process may use; fewer than the machine has in a container or under a scheduler."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the device, or the machine, has no memory left; a CPU's is a plain RuntimeError."""
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(mark in text for mark in _OUT_OF_MEMORY)
 
 
 def available_devices() -> list[str]:

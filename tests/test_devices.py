@@ -13,6 +13,7 @@ from fastvit_cli.devices import (
     _free_system_memory_mb,
     available_devices,
     describe_device,
+    is_out_of_memory,
     peak_memory_mb,
     reset_peak_memory,
     resolve_device,
@@ -155,3 +156,13 @@ def test_free_memory_is_the_systems_or_the_containers(tmp_path: Path) -> None:
     assert _free_system_memory_mb(meminfo, tmp_path) == 2048
     meminfo.write_text("nothing\n")
     assert _free_system_memory_mb(meminfo, tmp_path) is None
+
+
+def test_no_memory_is_known_however_it_is_said() -> None:
+    with pytest.raises(RuntimeError) as of_the_cpu:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(of_the_cpu.value)
+    assert is_out_of_memory(torch.OutOfMemoryError())
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"))
+    assert not is_out_of_memory(RuntimeError("shapes differ"))

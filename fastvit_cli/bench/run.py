@@ -39,14 +39,13 @@ from fastvit_cli.bench.rows import WHOLE_STEP, so_far, whole_step, with_figures,
 from fastvit_cli.bench.subjects import Case, Subject, blocks, check_engines
 from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp
 from fastvit_cli.bench.warnings import busy_warnings, row_warnings, speed_warnings
-from fastvit_cli.devices import peak_memory_mb, resolve_device
+from fastvit_cli.devices import is_out_of_memory, peak_memory_mb, resolve_device
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.cost import network_cost
 
 # A subject takes no longer than this, or than twice the --min-seconds that were asked for: ma36 at a large batch
 # on a CPU would need half an hour for its fifty steps.
 MAX_SECONDS = 60.0
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; Windows; Linux
 _CPU = torch.device("cpu")
 
 OnEvent = Callable[[BenchEvent], None]
@@ -284,6 +283,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, FastViTError):
         return error.message
     text = str(error).strip()
-    if isinstance(error, MemoryError) or any(mark in text.lower() for mark in _OUT_OF_MEMORY):
+    if is_out_of_memory(error):
         return "out of memory"
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -56,6 +56,7 @@ def train(given: dict[str, Any], session: Session) -> int:
 
 def _train(given: dict[str, Any], session: Session, world: World, processes: int) -> int:
     """One process's part of the run."""
+    from fastvit_cli.devices import resolve_device
     from fastvit_cli.training.dry_run import dry_run
     from fastvit_cli.training.metric_logs import metric_logs
     from fastvit_cli.training.stopping import Stop
@@ -65,6 +66,7 @@ def _train(given: dict[str, Any], session: Session, world: World, processes: int
 
     with world.main_first():
         plan = _resumed_plan(given, session, processes) if "resume" in given else _plan(given, session, processes)
+    session.device = str(resolve_device(plan.config.device, world.local_rank))
     if plan.config.check_data:
         return check_data(plan.data, ("train", "val"), plan.config, session)
     if plan.config.dry_run:

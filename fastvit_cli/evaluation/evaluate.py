@@ -9,6 +9,7 @@ from torch import Tensor
 
 from fastvit_cli.data.loader import Batch, ImageLoader
 from fastvit_cli.data.samples import Unreadable
+from fastvit_cli.devices import is_out_of_memory
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.evaluation.metrics import ScoreCounter, Scores
@@ -100,7 +101,9 @@ class InMemory:
             parts = images.split(self._at_once or len(images))
             try:
                 return torch.cat([self._runtime.logits(part) for part in parts])
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 tried = min(self._at_once or len(images), len(images))
                 if tried == 1:
                     raise WorkFailedError(

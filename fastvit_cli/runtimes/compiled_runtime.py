@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.devices import describe_device
+from fastvit_cli.devices import describe_device, is_out_of_memory
 from fastvit_cli.errors import WorkFailedError
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.base import normalize
@@ -43,9 +43,9 @@ class CompiledRuntime:
         normalized = normalize(batch.to(self.device, non_blocking=True), self.info)
         try:
             out: Tensor = self._compiled(normalized)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:  # inductor's, when there is no compiler for C++ or Triton
+            if is_out_of_memory(error):
+                raise
             raise WorkFailedError(
                 f"PyTorch cannot compile the network here ({type(error).__name__}).",
                 "Install a C++ compiler, or pass --engine torch.",

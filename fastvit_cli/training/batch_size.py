@@ -8,7 +8,7 @@ import torch
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.data.sources import DataChoice
-from fastvit_cli.devices import free_memory_mb, release_memory
+from fastvit_cli.devices import free_memory_mb, is_out_of_memory, release_memory
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.options import AUTO
@@ -74,7 +74,9 @@ def _search(
                 return False
         try:
             _two_updates(updater, size)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
             return False
         finally:
             release_memory(device)

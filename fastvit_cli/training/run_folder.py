@@ -100,6 +100,15 @@ class RunFolder:
         """Whether anything was saved before the run ended."""
         return self.state.is_file()
 
+    def remove_unless_saved(self) -> None:
+        """Remove what a new run has written, unless there is anything to go on from."""
+        if not self.writes or any(path.exists() for path in (self.state, self.best, self.last)):
+            return
+        for name in (CONFIG, LOG):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder was there before, and holds other things
+            self.path.rmdir()
+
     @property
     def go_on_from_weights(self) -> str:
         """What to do when the state is of no use, as the end of a hint."""

@@ -2,19 +2,17 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-import torch
-
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
-from fastvit_cli.devices import describe_device
+from fastvit_cli.devices import describe_device, is_out_of_memory
 from fastvit_cli.distributed import ALONE, World
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig
@@ -87,6 +85,7 @@ def train(
             trainer = build_trainer(config, data, loaded, on_event, world)
             if folder is None:
                 folder = create_run_folder(config, _bytes_written(trainer), world)
+                owned.enter_context(_gone_after_a_failed_start(folder))
                 owned.enter_context(folder.owned())
             if folder.has_state:
                 state = folder.read_state()
@@ -102,14 +101,26 @@ def train(
                 ):
                     stopped = _run_epochs(trainer, folder, requests, requests.told_to(on_event))
                 return _result(trainer, folder, time.perf_counter() - started, stopped)
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
                 config = _with_half_the_batch(trainer, error)
                 del trainer  # or its memory would be missing for the next
                 folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
                 on_event(BatchHalved(config.batch_size, config.accumulation))
 
 
-def _with_half_the_batch(trainer: Trainer, error: torch.OutOfMemoryError) -> TrainConfig:
+@contextlib.contextmanager
+def _gone_after_a_failed_start(folder: RunFolder) -> Iterator[None]:
+    """Remove a run of which nothing was saved when it fails, or it would stand in the way of the next try."""
+    try:
+        yield
+    except FastViTError:
+        folder.remove_unless_saved()
+        raise
+
+
+def _with_half_the_batch(trainer: Trainer, error: RuntimeError) -> TrainConfig:
     """The configuration for another try with as many images an update.
 
     Raises:

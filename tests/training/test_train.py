@@ -265,10 +265,28 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_update(
     monkeypatch.setattr(update, "normalize", _no_memory)
     with pytest.raises(WorkFailedError, match="out of memory with 2 images"):
         _train(tiny_data, _config(tmp_path / "none", batch_size=8))
+    assert not (tmp_path / "none").exists(), "a failed start stands in nobody's way"
 
 
 def _no_memory(*_: object) -> torch.Tensor:
-    raise torch.OutOfMemoryError("CUDA out of memory")
+    return torch.empty(1 << 60, dtype=torch.uint8)  # more than any machine has; of a CPU it is a plain RuntimeError
+
+
+def test_a_run_that_saved_something_outlives_its_failure(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    _train(tiny_data, _config(run, epochs=1))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("kept")
+    monkeypatch.setattr("fastvit_cli.training.update.normalize", _no_memory)
+    with pytest.raises(WorkFailedError):
+        train(_config(run, epochs=2), choose_data(str(tiny_data)), resume=RunFolder(run))
+    assert (run / "best.safetensors").exists()
+    assert (run / "config.yaml").exists()
+    with pytest.raises(WorkFailedError):
+        _train(tiny_data, _config(tmp_path / "mine"))
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
 def test_stopped_before_the_first_epoch_is_finished(tiny_data: Path, tmp_path: Path) -> None:
