@@ -12,6 +12,7 @@ from fastvit_cli.options import (
     PANEL_MODEL,
     PANEL_OUTPUT,
     ModelConfig,
+    flag_of,
     option,
     output_option,
     processes_option,
@@ -287,8 +288,7 @@ class TrainConfig(ModelConfig, DataConfig):
             raise FastViTError(
                 "--layer-decay 0 trains the head alone.", "Pass a share such as 0.75, or say --freeze-backbone."
             )
-        if self.bce_threshold is not None and not self.bce:
-            raise FastViTError("--bce-threshold is about --bce, which is off.", "Pass --bce too, or leave it out.")
+        self._check_dependent()
         if self.cooldown_epochs >= self.epochs:
             raise FastViTError(
                 f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",
@@ -299,6 +299,23 @@ class TrainConfig(ModelConfig, DataConfig):
                 f"Mixup and cutmix pair the images of a batch, and --batch-size {self.batch_size} is odd.",
                 f"Pass --batch-size {self.batch_size + 1}, or --mixup 0 --cutmix 0.",
             )
+
+    def _check_dependent(self) -> None:
+        """Refuse what has no effect without another option."""
+        mixes = bool(self.mixup or self.cutmix)
+        for name, other, is_on in (
+            ("bce_threshold", "--bce", self.bce),
+            ("clip_mode", "--clip-grad", self.clip_grad is not None),
+            ("distillation_type", "--teacher", self.teacher is not None),
+            ("distillation_alpha", "--teacher", self.teacher is not None),
+            ("distillation_tau", "--teacher", self.teacher is not None),
+            ("mixup_prob", "--mixup or --cutmix", mixes),
+            ("mixup_off_epoch", "--mixup or --cutmix", mixes),
+        ):
+            if not is_on and getattr(self, name) != getattr(TrainConfig, name):
+                raise FastViTError(
+                    f"{flag_of(name)} is about {other}, which is off.", f"Pass {other} too, or leave it out."
+                )
 
     @property
     def accumulation(self) -> int:

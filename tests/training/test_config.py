@@ -60,6 +60,23 @@ def test_values_out_of_range(wrong: dict[str, object]) -> None:
         TrainConfig(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("alone", "other"),
+    [
+        ({"bce_threshold": 0.2}, {"bce": True}),
+        ({"clip_mode": "agc"}, {"clip_grad": 1.0}),
+        ({"distillation_alpha": 0.3}, {"teacher": "resnet50"}),
+        ({"distillation_type": "soft", "distillation_tau": 2.0}, {"teacher": "resnet50"}),
+        ({"mixup_prob": 0.5, "mixup": 0.0, "cutmix": 0.0}, {"cutmix": 1.0}),
+    ],
+)
+def test_what_has_no_effect_alone_is_refused(alone: dict[str, object], other: dict[str, object]) -> None:
+    with pytest.raises(FastViTError, match="which is off") as refused:
+        TrainConfig(**alone)  # type: ignore[arg-type]
+    assert f"--{next(iter(other)).replace('_', '-')}" in refused.value.hint
+    TrainConfig(**{**alone, **other})  # type: ignore[arg-type]
+
+
 def test_the_help_says_where_a_recipe_has_its_own_value() -> None:
     set_by_recipes = {name for recipe in RECIPES for variant in ("t8", "sa24") for name in _values(recipe, variant)}
     texts = {item.name: option_spec(item.metadata) for item in fields(TrainConfig)}
