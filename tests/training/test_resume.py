@@ -77,12 +77,20 @@ def whole(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_killed_at_random_moments(whole: Path, tiny_data: Path, tmp_path: Path) -> None:
     """Real processes and kill -9: while building, within a step, while saving, while validating."""
-    config = _config(tmp_path / "run", save_every=0.0)
-    delay, kills = random.Random(0), 0
-    for _ in range(200):
+
+    def child_of(name: str) -> Any:
+        config = _config(tmp_path / name, save_every=0.0)
         child = multiprocessing.get_context("fork").Process(target=_go_on, args=(config, tiny_data))
         child.start()
-        child.join(delay.uniform(0.3, 2.5) if kills < 10 else None)
+        return child
+
+    started = time.monotonic()
+    child_of("unharmed").join()
+    whole_s = time.monotonic() - started  # machines differ
+    delay, kills = random.Random(0), 0
+    for _ in range(200):
+        child = child_of("run")
+        child.join(delay.uniform(0.05, 0.35) * whole_s if kills < 10 else None)
         if child.is_alive():
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
