@@ -234,6 +234,10 @@ def _images(event: RunStarted) -> str:
     return f"{total} images ({processes}{accumulation}{event.batch_size})"
 
 
+def _at_most(mebibytes: float | None) -> str:
+    return "–" if mebibytes is None else f"at most {size(round(mebibytes * 2**20))}"
+
+
 def _memory(mebibytes: float | None, before: str = "  ") -> str:
     """The most memory that was held; empty where it is not known."""
     return "" if mebibytes is None else f"{before}{size(round(mebibytes * 2**20))} of memory"
@@ -268,7 +272,7 @@ def training_result(result: TrainResult) -> RenderableType:
         [
             ("best", Text(f"top-1 {result.top1:.2f} %  in epoch {result.best_epoch}", style="bold")),
             ("time", f"{duration(result.seconds)}{speed}"),
-            ("memory", _memory(result.history[-1].memory_mb, "at most ") or "–"),
+            ("memory", _at_most(result.history[-1].memory_mb)),
             ("weights", str(result.best_ckpt)),
             ("curves", str(result.run_dir / CURVES)),
         ],
