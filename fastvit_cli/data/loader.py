@@ -5,6 +5,7 @@ import gc
 import math
 import signal
 import time
+import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -153,6 +154,8 @@ class ImageLoader:
             multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),  # torch would draw the workers' seeds from the global one
         )
+        # Also where the program ends before: they outlive the one SIGTERM that Python's own end would send.
+        weakref.finalize(self, _end_workers, self._loader)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -298,6 +301,10 @@ def _prepare_worker(_: int) -> None:
     # Ctrl-C and a scheduler's SIGTERM reach the whole process group; only the main process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _outlive_the_first)
+
+
+def _end_workers(loader: DataLoader[Samples]) -> None:
+    loader._iterator = None
 
 
 def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -256,3 +258,19 @@ def test_workers_default_to_the_cores_that_are_free() -> None:
     assert resolve_workers(0) == 0
     assert resolve_workers(5) == 5
     assert 1 <= resolve_workers(None) <= 8
+
+
+def test_a_program_ends_whose_loader_lives_to_its_end(tiny_data: Path) -> None:
+    """Workers outlive one SIGTERM, which Python's own end sends them, by two minutes."""
+    code = (
+        "import sys; from pathlib import Path; from fastvit_cli.data.loader import *\n"
+        "from fastvit_cli.data.sources import open_split\n"
+        "images = open_split(Path(sys.argv[1]), 'val')\n"
+        "transform = evaluation_transform(Preprocessing(img_size=32))\n"
+        "loader = ImageLoader(images, transform, 32, 8, 1, training=False)\n"
+        "print(sum(len(batch.labels) for batch in loader.epoch()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tiny_data], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) == 12
