@@ -51,7 +51,7 @@ def main() -> int:
         cells += ["yes" if overlaps[-1] else "NO", *(f"{ratio:.3f}" if ratio else "" for ratio in ratios)]
         table.append((", ".join(map(str, key[:2])), *cells))
     columns = ("row", "first ms", "second ms", "overlap", "ratio", "ratio again")
-    console = Console(highlight=False)
+    console = Console(width=110, highlight=False)
     console.print(data_table(columns, table))
     if not overlaps or not differences:
         console.print("The two files have no measured rows with ratios in common.")
