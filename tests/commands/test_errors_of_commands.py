@@ -82,6 +82,19 @@ def test_json_errors_are_one_document(capsys: pytest.CaptureFixture[str]) -> Non
         assert outcome.error["hint"]
 
 
+def test_an_interrupted_command_is_one_document_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastvit_cli.devices.resolve_device", interrupt)
+    outcome = run(capsys, "validate", "--json")
+    assert (outcome.code, outcome.error["message"]) == (130, "Interrupted.")
+    outcome = run(capsys, "validate")
+    assert (outcome.code, outcome.out) == (130, "")
+
+
 def test_verbose_adds_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     outcome = run(capsys, "validate", "--verbose")
     assert outcome.code == 2
