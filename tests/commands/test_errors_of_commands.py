@@ -85,7 +85,7 @@ def test_json_errors_are_one_document(capsys: pytest.CaptureFixture[str]) -> Non
 def test_an_interrupted_command_is_one_document_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fastvit_cli.devices.resolve_device", interrupt)
