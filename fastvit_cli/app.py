@@ -96,8 +96,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _terminated_as_any_error():
             code = app(words, prog_name="fastvit", standalone_mode=False)
     except KeyboardInterrupt:
-        if as_json and find_world().is_main:
-            show_error(command, FastViTError("Interrupted."), as_json)
         return EXIT_INTERRUPTED
     except typer.TyperException as error:
         help_command = f"fastvit {command} --help" if command in _command_names() else "fastvit --help"

@@ -9,8 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from fastvit_cli.distributed import find_world
+from fastvit_cli.errors import EXIT_INTERRUPTED, FastViTError
 from fastvit_cli.options import AUTO, AUTO_WORD, ComputeConfig, OptionSpec, bounds_text, flag_of, option_spec
-from fastvit_cli.ui.session import Session
+from fastvit_cli.ui.session import Session, show_error
 
 PANEL_COMMON = "Common"
 _COMMON = frozenset(item.name for item in fields(ComputeConfig))
@@ -44,7 +46,12 @@ def add_command(
     def command(**values: Any) -> int:
         output = {key: bool(values.pop(key)) for key in _OUTPUT_OPTIONS}
         given = {key: _plain(value) for key, value in values.items() if value is not None}
-        return run(build(given), Session(name, **output))
+        try:
+            return run(build(given), Session(name, **output))
+        except KeyboardInterrupt:
+            if output["json"] and find_world().is_main:
+                show_error(name, FastViTError("Interrupted."), as_json=True)
+            return EXIT_INTERRUPTED
 
     parameters = [_parameter(item, hint) for item, hint in _option_fields(config_class)]
     parameters += [_flag(key, help) for key, help in _OUTPUT_OPTIONS.items()]
