@@ -45,6 +45,13 @@ def available_devices() -> list[str]:
     return [*cuda, *mps, "cpu"]
 
 
+def cuda_devices(name: str) -> int:
+    """How many CUDA devices `--device` leaves to several processes; 0 where it means something else."""
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() and name.strip().lower() != "cpu" else 0
+
+
 def resolve_device(name: str, index: int = 0) -> "torch.device":
     """The device that `--device` names; `auto` is the fastest one present.
 

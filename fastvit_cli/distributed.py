@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from fastvit_cli.devices import usable_cores
+from fastvit_cli.devices import cuda_devices, usable_cores
 from fastvit_cli.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -129,7 +129,7 @@ def joined(world: World, device: str) -> Iterator[None]:
     import torch.distributed as dist
 
     check_local_devices(world.local_size, device)
-    cuda = _is_cuda(device)
+    cuda = cuda_devices(device) > 0
     if cuda:
         torch.cuda.set_device(world.local_rank)
     with lost_peers_named():
@@ -137,12 +137,6 @@ def joined(world: World, device: str) -> Iterator[None]:
         yield
         # Not after an error: with a process missing this would wait for it.
         dist.destroy_process_group()
-
-
-def _is_cuda(device: str) -> bool:
-    import torch
-
-    return torch.cuda.is_available() and device.strip().lower() != "cpu"
 
 
 def check_local_devices(processes: int, device: str) -> None:
@@ -154,15 +148,13 @@ def check_local_devices(processes: int, device: str) -> None:
     Raises:
         FastViTError: fewer GPUs than processes, or without GPUs fewer cores.
     """
-    import torch
-
-    if _is_cuda(device):
-        present = torch.cuda.device_count()
-        if processes > present:
-            raise FastViTError(
-                f"There are {processes} processes for {present} CUDA devices on this machine.",
-                f"Pass --nproc-per-node {present}, or --device cpu.",
-            )
+    present = cuda_devices(device)
+    if 0 < present < processes:
+        raise FastViTError(
+            f"There are {processes} processes for {present} CUDA devices on this machine.",
+            f"Pass --nproc-per-node {present}, or --device cpu.",
+        )
+    if present:
         return
     cores = usable_cores()
     most = max(cores, _TRIED_OUT)

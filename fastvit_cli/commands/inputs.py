@@ -44,7 +44,7 @@ def announced_model(config: ModelConfig, session: Session, *, random_allowed: bo
     from fastvit_cli.checkpoints.select import load_source
     from fastvit_cli.devices import resolve_device
 
-    session.device = str(resolve_device(config.device))
+    resolve_device(config.device)
     source = announced_source(config, session, random_allowed=random_allowed)
     with session.bar("Loading"):
         return load_source(source)

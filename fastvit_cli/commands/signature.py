@@ -48,7 +48,7 @@ def add_command(
         given = {key: _plain(value) for key, value in values.items() if value is not None}
         try:
             return run(build(given), Session(name, **output))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # Typer would make a mere exit code of it
             if output["json"] and find_world().is_main:
                 show_error(name, FastViTError("Interrupted."), as_json=True)
             return EXIT_INTERRUPTED

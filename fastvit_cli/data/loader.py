@@ -304,7 +304,7 @@ def _prepare_worker(_: int) -> None:
 
 
 def _end_workers(loader: DataLoader[Samples]) -> None:
-    loader._iterator = None
+    loader._iterator = None  # whose end is theirs; torch has no public word for it
 
 
 def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:

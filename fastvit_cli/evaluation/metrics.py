@@ -46,7 +46,7 @@ class ScoreCounter:
         answered = logits.isfinite().all(1)  # of NaN topk and argmax name the first
         first = hits(logits, labels)
         self._top1 += int(first.sum())
-        self._top5 += int((first | (best == labels.unsqueeze(1)).any(1) & answered).sum())
+        self._top5 += int((first | ((best == labels.unsqueeze(1)).any(1) & answered)).sum())
         units = F.cross_entropy(logits.double(), labels, reduction="none") / _LOSS_UNIT
         finite = units < 2.0**62
         self._loss += sum(units[finite].round().long().tolist())
@@ -83,4 +83,4 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Top-1 in percent of one batch."""
-    return 100.0 * float((logits.argmax(1) == labels).to(torch.float64).mean())
+    return 100.0 * float(hits(logits, labels).to(torch.float64).mean())

@@ -13,10 +13,11 @@ from helpers.program import run
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.save import save_checkpoint
-from fastvit_cli.commands.inputs import real_images_of
+from fastvit_cli.commands.inputs import announced_model, real_images_of
 from fastvit_cli.data.sources import open_split
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
+from fastvit_cli.options import ModelConfig
 from fastvit_cli.ui.session import Session
 
 QUIET = Session("export", quiet=True)
@@ -95,3 +96,10 @@ def test_unlabelled_models(tiny_data: Path, info: ModelInfo) -> None:
     """An embedding has no classes, whatever the images are called."""
     embedding = replace(info, num_classes=0, class_names=None)
     assert real_images_of(str(tiny_data), embedding, QUIET, {"val": 3})["val"].labels is None
+
+
+def test_files_are_made_on_the_cpu_and_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastvit_cli.devices.resolve_device", lambda *_: torch.device("cuda:0"))
+    session = Session("export", quiet=True)
+    announced_model(ModelConfig(variant="t8", device="cuda"), session, random_allowed=True)
+    assert session.envelope(None)["environment"]["device"] == "cpu"

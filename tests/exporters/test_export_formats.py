@@ -1,31 +1,23 @@
-"""Every format and option on a tiny network: written, opened again, the same twice, and loaded by its own snippet."""
+"""Every format and option on a tiny network: written, opened again and the same twice."""
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
 import importlib.util
-import json
-import shutil
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import onnx
 import pytest
 import torch
-from helpers.loaded import CLASS_NAMES, PLACE, SIZE, pixels, tiny_model, with_paths
+from helpers.exports import CPU, IMAGE_INPUT, Exports, expected_of, exported_to
+from helpers.loaded import CLASS_NAMES, PLACE, pixels, tiny_model
 from helpers.program import run
-from PIL import Image
 
 from fastvit_cli.bench.statistics import Ratio
 from fastvit_cli.checkpoints.load import LoadedModel
-from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import coreml, coreml_compress, onnx_int8
 from fastvit_cli.exporters import onnx as onnx_exporter
@@ -39,37 +31,6 @@ from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.open import open_runtime
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
-
-CPU = torch.device("cpu")
-
-
-Exports = Callable[..., ExportResult]
-
-
-@pytest.fixture(scope="module")
-def model() -> LoadedModel:
-    return with_paths(tiny_model())
-
-
-@pytest.fixture(scope="module")
-def exported(model: LoadedModel, tmp_path_factory: pytest.TempPathFactory) -> Exports:
-    """Exports in folders of their own, made once and shared. Do not change them."""
-
-    @functools.cache
-    def make(format_: str, **options: Any) -> ExportResult:
-        if not all(importlib.util.find_spec(name) for name in FORMATS[format_].needs):
-            pytest.skip(f"{format_} is an extra that is not installed")
-        return _export(model, tmp_path_factory.mktemp(format_), format_, **options)
-
-    return make
-
-
-def _export(model: LoadedModel, folder: Path, format_: str, **options: Any) -> ExportResult:
-    output = folder / f"a{FORMATS[format_].suffix}"
-    config = ExportConfig(format=format_, output=str(output), force=True, **options)
-    return export(
-        config, model, RealImages(pixels(3, config.img_size or SIZE)), None, Calibration(pixels(20, seed=2))
-    )
 
 
 def _digest(result: ExportResult) -> list[tuple[str, str]]:
@@ -91,10 +52,6 @@ def _content(folder: Path) -> bytes:
     return content
 
 
-def _expected(model: LoadedModel, count: int = 3) -> torch.Tensor:
-    return TorchRuntime(model.network, model.info, CPU).logits(pixels(count))
-
-
 @pytest.mark.parametrize("format_", ["onnx", "coreml", "pt2", "torchscript", "openvino"])
 def test_twice_the_same(model: LoadedModel, exported: Exports, tmp_path: Path, format_: str) -> None:
     first = exported(format_)
@@ -103,8 +60,8 @@ def test_twice_the_same(model: LoadedModel, exported: Exports, tmp_path: Path, f
     assert (runtime.info.class_names, runtime.info.form) == (CLASS_NAMES, "all")
     tolerance = 1e-2 if format_ == "coreml" else 1e-4
     for count in (1, 3):
-        torch.testing.assert_close(runtime.logits(pixels(count)), _expected(model, count), rtol=0, atol=tolerance)
-    second = _export(model, tmp_path, format_)
+        torch.testing.assert_close(runtime.logits(pixels(count)), expected_of(model, count), rtol=0, atol=tolerance)
+    second = exported_to(model, tmp_path, format_)
     assert torch.equal(open_runtime(Path(second.output), CPU).logits(pixels(3)), runtime.logits(pixels(3)))
     if format_ not in ("torchscript", "openvino"):  # which number what they name within a process
         assert _digest(first) == _digest(second)
@@ -135,120 +92,12 @@ def test_float16_between_float32_at_a_size_between_the_strides(exported: Exports
     assert set(weights) == {onnx.TensorProto.FLOAT16}
 
 
-IMAGE_INPUT = {"image_input": True, "opset": 18, "debug_drift": True}
-
-
 @pytest.mark.parametrize("options", [{}, IMAGE_INPUT])
 def test_no_shape_is_computed(exported: Exports, options: dict[str, Any]) -> None:
     written = onnx.load(exported("onnx", **options).output)
     operations = {node.op_type for node in written.graph.node}
     assert not operations & {"Shape", "Gather", "Concat", "Identity", "BatchNormalization"}, operations
     assert [item.version for item in written.opset_import if not item.domain] == [options.get("opset", 20)]
-
-
-def _photo(path: Path) -> Image.Image:
-    values = np.random.RandomState(0).randint(0, 256, (9, 7, 3)).astype(np.uint8)
-    photo = Image.fromarray(values).resize((130, 101), Image.Resampling.BICUBIC)
-    photo.save(path)  # photo.jpg is what the snippets open
-    return Image.open(path)
-
-
-@pytest.mark.parametrize(("format_", "options"), [("onnx", {}), ("onnx", IMAGE_INPUT), ("pt2", {}), ("openvino", {})])
-def test_the_python_snippet_gives_the_same_logits(
-    model: LoadedModel,
-    exported: Exports,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    format_: str,
-    options: dict[str, Any],
-) -> None:
-    from fastvit_cli.data.picture import Picture
-    from fastvit_cli.data.transforms import evaluation_transform
-
-    result = exported(format_, **options)
-    shutil.copytree(Path(result.output).parent, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
-    photo = np.asarray(_photo(tmp_path / "photo.jpg"))
-    names: dict[str, Any] = {}
-    exec(Path(result.snippet_file).read_text(), names)  # our own text
-    image = torch.from_numpy(evaluation_transform(model.info.preprocessing, "pil")(Picture.of(photo))).permute(
-        2, 0, 1
-    )[None]
-    expected = open_runtime(Path(result.output), CPU).logits(image)
-    torch.testing.assert_close(torch.from_numpy(names["output"]), expected, rtol=0, atol=1e-3)
-
-
-def test_the_python_snippet_sees_the_pixels_that_were_evaluated(
-    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At 160 px and a crop of .9 nothing is even: 177.8 px are 177, and the other side is cut to whole pixels too."""
-    from fastvit_cli.data.picture import Picture
-    from fastvit_cli.data.transforms import evaluation_transform
-    from fastvit_cli.exporters.snippets import snippet
-
-    preprocessing = replace(model.info.preprocessing, img_size=160, crop_pct=0.9)
-    info = replace(model.info, preprocessing=preprocessing)
-    text = snippet(Path("a.onnx"), info, ExportConfig(format="onnx", image_input=True))
-    monkeypatch.chdir(tmp_path)
-    photo = np.asarray(_photo(tmp_path / "photo.jpg"))
-    names: dict[str, Any] = {}
-    exec(text[: text.index("session = ")], names)
-    expected = evaluation_transform(preprocessing, "pil")(Picture.of(photo))
-    assert np.array_equal(names["images"][0], expected)
-    for format_, options in (("coreml", {}), ("coreml", {"tensor_input": True}), ("torchscript", {})):
-        text = snippet(Path("a"), info, ExportConfig(format=format_, **options))
-        assert "177" in text, text
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({}, ["VNCoreMLModel(for: a_b(", "VNClassificationObservation"]),
-        ({"logits": True}, ["VNCoreMLFeatureValueObservation", "one logit for each class"]),
-        ({"tensor_input": True, "batch_size": 4, "logits": True}, ["float32 (4, 3, 64, 64)", "[0.5, 0.4, 0.3]"]),
-    ],
-)
-def test_the_swift_snippet_names_what_was_exported(
-    model: LoadedModel, options: dict[str, Any], words: list[str]
-) -> None:
-    from fastvit_cli.exporters.snippets import snippet
-
-    text = snippet(Path("a-b.mlpackage"), model.info, ExportConfig(format="coreml", **options))
-    assert all(word in text for word in words), text
-    assert "$" not in text
-
-
-@pytest.mark.parametrize("name", ['a"b', "a'b", "a$x", "a$$", "a\\n", "${file}"])
-def test_snippets_carry_any_name(model: LoadedModel, name: str) -> None:
-    from fastvit_cli.exporters.snippets import snippet
-
-    for format_ in ("onnx", "pt2", "openvino"):
-        text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format=format_))
-        texts = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
-        assert f"{name}.xyz" in texts
-    text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format="coreml"))
-    assert f"// {name}.xyz is dragged" in text
-    text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format="torchscript"))
-    assert f"load({json.dumps(f'{name}.xyz')});" in text
-
-
-def test_a_file_in_the_place_of_the_snippet_is_kept_unless_forced(tmp_path: Path) -> None:
-    config = ExportConfig(format="pt2", output=str(tmp_path / "mine.pt2"))
-    mine = tmp_path / "mine.pt2.py"
-    mine.write_text("precious")
-    with pytest.raises(FastViTError, match=r"mine\.pt2\.py' exists"):
-        export(config, tiny_model())
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.pt2.py"]
-    assert export(replace(config, force=True), tiny_model()).snippet_file == str(mine)
-    assert "torch.export.load" in mine.read_text()
-
-
-def test_the_cpp_snippet_normalises(model: LoadedModel) -> None:
-    from fastvit_cli.exporters.snippets import snippet
-
-    text = snippet(Path("a.torchscript"), model.info, ExportConfig(format="torchscript"))
-    assert "torch::tensor({0.5, 0.4, 0.3})" in text
-    assert "$" not in text
 
 
 def test_core_ml_mixed(exported: Exports) -> None:
@@ -306,14 +155,14 @@ def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypa
     monkeypatch.setattr(onnx_int8, "_pointwise", lambda graph: pointwise(graph)[-2:])
     monkeypatch.setattr(onnx_int8, "largest_change", lambda _: 0.9)  # random weights suffer more than trained ones
     monkeypatch.setattr(onnx_int8, "speed_ratio", lambda *_: Ratio(0.8, 0.7, 0.9, significant=True))
-    result = _export(model, tmp_path, "onnx", precision="int8")
+    result = exported_to(model, tmp_path, "onnx", precision="int8")
     assert result.check.max_abs_error is not None
-    assert result.notes[0].startswith("int8: ")
+    assert result.notes[0] == "int8: 2 of 2 1x1 convolutions, calibrated on 20 images", "there are no others"
     assert result.notes[1] == "SLOWER than fp32 here (0.80 times its speed, 95 % interval 0.70 to 0.90, one image)"
     operations = [node.op_type for node in onnx.load(result.output).graph.node]
     assert operations.count("QuantizeLinear") > 0
     monkeypatch.setattr(onnx_int8, "largest_change", lambda _: 0.0)
-    nothing = _export(model, tmp_path, "onnx", precision="int8")
+    nothing = exported_to(model, tmp_path, "onnx", precision="int8")
     assert "none of" in nothing.notes[0]
     assert nothing.check.max_abs_error is not None
     assert nothing.check.max_abs_error < 1e-4
@@ -377,7 +226,7 @@ def test_a_full_disk_leaves_nothing(model: LoadedModel, tmp_path: Path, monkeypa
     monkeypatch.setattr(onnx_exporter, "to_onnx", lambda *_, **__: onnx.ModelProto())
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(FastViTError, match="No space left on device") as error:
-        _export(model, tmp_path, "onnx")
+        exported_to(model, tmp_path, "onnx")
     assert "Free some space" in error.value.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -386,7 +235,7 @@ def test_missing_extra(model: LoadedModel, tmp_path: Path, monkeypatch: pytest.M
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "openvino" else found(name))
     with pytest.raises(FastViTError, match="needs openvino") as error:
-        _export(model, tmp_path, "openvino")
+        exported_to(model, tmp_path, "openvino")
     assert error.value.hint == "Run: pip install 'fastvit[openvino]'"
     row = next(row for row in list_formats().formats if row.name == "openvino")
     assert (row.available, row.install) == (False, "pip install 'fastvit[openvino]'")
@@ -411,5 +260,5 @@ def test_a_failed_conversion_is_two_lines(
 
     monkeypatch.setattr(torch.export, "export", fail)
     with pytest.raises(WorkFailedError, match="could not export"):
-        _export(model, tmp_path, "pt2")
+        exported_to(model, tmp_path, "pt2")
     assert list(tmp_path.iterdir()) == []
