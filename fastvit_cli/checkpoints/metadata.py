@@ -7,6 +7,7 @@ from typing import Any
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.network import Form
 from fastvit_cli.models.preprocessing import Preprocessing
+from fastvit_cli.models.variants import VARIANTS
 
 METADATA_KEY = "fastvit"
 METADATA_VERSION = 1
@@ -22,6 +23,7 @@ class ModelInfo:
         form: unfused, branches or all (see models.network.Form).
         num_classes: size of the classifier; 0 for a backbone without one.
         class_names: in the order of the logits; None when the file does not say.
+        class_descriptions: what to show a person in their place, in the same order; None where the names will do.
         data: the `--data` it was trained on; None when unknown.
         epoch: epochs trained, counted from 1; None when unknown.
         top1: validation top-1 in percent of exactly these weights; None when unknown.
@@ -34,6 +36,7 @@ class ModelInfo:
     num_classes: int
     preprocessing: Preprocessing
     class_names: tuple[str, ...] | None = None
+    class_descriptions: tuple[str, ...] | None = None
     data: str | None = None
     epoch: int | None = None
     top1: float | None = None
@@ -43,6 +46,25 @@ class ModelInfo:
     @property
     def fused(self) -> bool:
         return self.form != "unfused"
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether the outputs are classes; those of a backbone and of MobileCLIP's projection are an embedding."""
+        row = VARIANTS.get(self.variant)
+        projects = row is not None and row.projects and row.num_classes == self.num_classes
+        return self.num_classes > 0 and (self.class_names is not None or not projects)
+
+    def check_classifier(self) -> None:
+        """
+        Raises:
+            FastViTError: the outputs are no classes.
+        """
+        if not self.is_classifier:
+            numbers = f"{self.num_classes} numbers" if self.num_classes else "numbers"
+            raise FastViTError(
+                f"The model is no classifier: its {numbers} are an embedding of the image.",
+                "Train classes on it (fastvit train --ckpt FILE --data FOLDER), or export it with fastvit export.",
+            )
 
     def to_json(self) -> str:
         return json.dumps({"version": METADATA_VERSION, **asdict(self)})
@@ -65,14 +87,16 @@ class ModelInfo:
             preprocessing = dict(fields.pop("preprocessing"))
             for name in ("mean", "std"):
                 preprocessing[name] = tuple(float(value) for value in preprocessing[name])
-            names = fields.pop("class_names")
+            names, described = fields.pop("class_names"), fields.pop("class_descriptions", None)
             info = cls(
                 **fields,
                 preprocessing=Preprocessing(**preprocessing),
                 class_names=None if names is None else tuple(str(name) for name in names),
+                class_descriptions=None if described is None else tuple(str(name) for name in described),
             )
-            if info.class_names and info.num_classes and len(info.class_names) != info.num_classes:
-                raise ValueError(f"{len(info.class_names)} class names for {info.num_classes} classes")
+            for given in (info.class_names, info.class_descriptions):
+                if given and info.num_classes and len(given) != info.num_classes:
+                    raise ValueError(f"{len(given)} class names for {info.num_classes} classes")
         except (ValueError, TypeError, KeyError) as error:
             if isinstance(error, FastViTError):
                 raise

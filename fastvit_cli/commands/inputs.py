@@ -104,12 +104,15 @@ def real_images(
         FastViTError: the data set has no such split, or an image cannot be read.
     """
     from fastvit_cli.data.loader import load_some_images
-    from fastvit_cli.data.sources import open_images, with_model_classes
+    from fastvit_cli.data.model_classes import match_classes, with_model_classes
+    from fastvit_cli.data.sources import open_images
     from fastvit_cli.errors import FastViTError
 
     images = open_images(choice, split)
     try:
-        images, labelled = with_model_classes(images, info.num_classes, info.class_names), True
+        info.check_classifier()
+        match = match_classes(images, info.num_classes, info.class_names)
+        images, labelled = with_model_classes(images, match), True
     except FastViTError:
         labelled = False
     some = load_some_images(images, info.preprocessing, count)

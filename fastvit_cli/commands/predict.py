@@ -9,8 +9,8 @@ from fastvit_cli.ui.session import Session
 def predict(config: PredictConfig, session: Session) -> int:
     """Name what is on images: the most probable classes of each, with their probabilities.
 
-    Images, folders and globs come first, then options. The model may be a checkpoint or an export; images are
-    turned upright by their EXIF orientation.
+    Images, folders and globs come first, then options. The model may be a checkpoint or an export. Images are
+    turned upright by their EXIF orientation, but not for a model that was trained without.
 
     Example: [cyan]fastvit predict photo.jpg holiday/ --ckpt best.safetensors[/]
     """

@@ -264,7 +264,7 @@ def _is_same(name: str, stored: Any, wanted: Any) -> bool:
 
 def _meaning(name: str, value: Any) -> Any:
     """The value in one way of writing it, from the working directory."""
-    from fastvit_cli.checkpoints.select import checkpoint_of_run
+    from fastvit_cli.checkpoints.select import checkpoint_in
     from fastvit_cli.data.sources import absolute_name
 
     if name == "variant":
@@ -274,4 +274,4 @@ def _meaning(name: str, value: Any) -> Any:
     if name not in _PATHS:
         return value
     path = Path(value).expanduser()  # hf-hub:… and timm's names become paths too, equal ones equal paths
-    return (checkpoint_of_run(path) if name == "ckpt" and path.is_dir() else path).resolve()
+    return (checkpoint_in(path) if name == "ckpt" and path.is_dir() else path).resolve()

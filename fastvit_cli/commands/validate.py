@@ -128,6 +128,7 @@ def _listeners(session: Session, bar: "Bar") -> "Listeners":
         progress=bar.update,
         unreadable=session.unreadable,
         engine=lambda words: session.note(f"Engine: {words}."),
+        assumed=lambda sentence: session.note(sentence, style="yellow"),
         smaller_batch=lambda images: session.note(
             f"The device is out of memory: going on with {images} images at once.", style="yellow"
         ),

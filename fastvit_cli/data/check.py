@@ -55,7 +55,7 @@ def check_split(
         resolve_workers(config.workers),
         training=False,
         max_bad_images=100.0,
-        exif=config.exif,
+        exif=bool(config.exif),
     )
     with worker_death_explained(loader.workers):
         for done, _ in enumerate(loader.epoch(), start=1):

@@ -1,12 +1,18 @@
 """Options that say which images are taken, and how they are read."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from fastvit_cli.options import PANEL_DATA, option
 
 FAST, PIL = "fast", "pil"  # ways to transform images
 RANDOM = "random"  # a filter drawn for each training image
 MAX_BAD_IMAGES = 1.0
+
+
+def exif_option(default_text: str) -> Any:
+    """The `--exif` of a command."""
+    return option(None, "Turn images upright by their EXIF orientation.", panel=PANEL_DATA, default_text=default_text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +40,7 @@ class DataConfig:
         panel=PANEL_DATA,
         choices=(FAST, PIL),
     )
-    exif: bool = option(
-        False, "Turn images upright by their EXIF orientation; published accuracies ignore it.", panel=PANEL_DATA
-    )
+    exif: bool | None = exif_option("as the model's file says, else not, as published accuracies")
     max_bad_images: float = option(
         MAX_BAD_IMAGES,
         "Percent of the images that may be unreadable before it is an error.",

@@ -270,7 +270,7 @@ class RealImages:
 
 
 def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -> RealImages:
-    """At most `count` images, spread evenly over the split.
+    """At most `count` images, spread evenly over the split; as they lie where `preprocessing` does not say.
 
     Raises:
         FastViTError: an image cannot be read.
@@ -280,7 +280,7 @@ def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -
     pixels = []
     for index in spread.tolist():
         try:
-            pixels.append(transform(Picture.open(images.read(index))))
+            pixels.append(transform(Picture.open(images.read(index), exif=bool(preprocessing.exif))))
         except Exception as error:  # decoders raise many types on damaged files
             raise FastViTError(
                 f"'{images.name(index)}' cannot be read as an image ({error}).", "Remove or replace the file."

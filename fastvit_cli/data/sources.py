@@ -5,14 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from fastvit_cli.data.class_folders import FOLDER_HINT, Progress
-from fastvit_cli.data.class_map import apply, read_class_map, some, unnamed
+from fastvit_cli.data.class_map import apply, read_class_map, some
 from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
-from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, positions_of_synsets, synset_indices
-from fastvit_cli.data.images import ImageFolder, Images, relabel
+from fastvit_cli.data.images import ImageFolder, Images
 from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, open_spec
 from fastvit_cli.errors import FastViTError, closest
 
@@ -145,78 +142,3 @@ def check_same_classes(train: Images, val: Images) -> None:
         f"Training and validation hold different classes; {'; '.join(parts) or 'they differ in order'}.",
         "Give both the same class folders.",
     )
-
-
-def with_model_classes(
-    images: Images, num_classes: int, class_names: tuple[str, ...] | None, *, mapped: bool = False
-) -> Images:
-    """The same images with labels that index the model's classes.
-
-    By name when the model knows its names (the images may be of only some of them), else by sorted position. Folders
-    of ImageNet's synsets find their place in any model of its thousand classes.
-
-    Args:
-        mapped: the labels come from a class map, and index the model's classes already.
-
-    Raises:
-        FastViTError: a class the model does not have, or another number of classes.
-    """
-    if mapped:
-        return _with_mapped_classes(images, num_classes, class_names)
-    positions = _imagenet_positions(images, num_classes, class_names)
-    if positions is not None:
-        lookup = np.array([positions[name] for name in images.class_names], dtype=np.int32)
-        return images.relabelled(class_names or descriptions(), relabel(images.labels, lookup))
-    if class_names is not None:
-        unknown = sorted(set(images.class_names) - set(class_names))
-        if unknown:
-            raise FastViTError(
-                f"'{images.where}' holds {len(unknown)} classes that the model does not know: {some(unknown)}.",
-                f"The model knows {len(class_names)}: {some(list(class_names))}. "
-                "Pass its own --data, or a --class-map.",
-            )
-        position = {name: index for index, name in enumerate(class_names)}
-        lookup = np.array([position[name] for name in images.class_names], dtype=np.int32)
-        return images.relabelled(class_names, relabel(images.labels, lookup))
-    if num_classes == 0:
-        raise FastViTError(
-            "The model is no classifier: it gives an embedding.", "Pass a model with a head, or export it with one."
-        )
-    if len(images.class_names) != num_classes:
-        raise FastViTError(
-            f"'{images.where}' holds {len(images.class_names)} classes and the model has {num_classes}.",
-            "Pass the --data it was trained for, or a --class-map: its file does not say the names of its classes.",
-        )
-    return images
-
-
-def _imagenet_positions(
-    images: Images, num_classes: int, class_names: tuple[str, ...] | None
-) -> dict[str, int] | None:
-    """Where the model has each synset, for folders named by ImageNet's synsets and a model that is not."""
-    if num_classes != IMAGENET_CLASSES or set(images.class_names) <= set(class_names or ()):
-        return None
-    synsets = synset_indices()
-    if not set(images.class_names) <= set(synsets):
-        return None
-    return synsets if class_names is None else positions_of_synsets(class_names)
-
-
-def _with_mapped_classes(images: Images, num_classes: int, class_names: tuple[str, ...] | None) -> Images:
-    """The names become one for each output of the model: its own, else the map's as far as they go."""
-    largest = int(images.labels.max())
-    if largest >= num_classes:
-        raise FastViTError(
-            f"The class map gives '{images.class_names[largest]}' of '{images.where}' the index {largest}, "
-            f"and the model has {num_classes} classes, from index 0.",
-            "Pass the --class-map of the data it was trained for.",
-        )
-    for name in set(images.class_names).intersection(class_names or ()):
-        mapped, known = images.class_names.index(name), (class_names or ()).index(name)
-        if mapped != known:
-            raise FastViTError(
-                f"The class map gives '{name}' the index {mapped}, and the model knows it as {known}.",
-                "Pass the --class-map it was trained with, or none: the model knows the names of its classes.",
-            )
-    missing = tuple(unnamed(index) for index in range(len(images.class_names), num_classes))
-    return images.relabelled(class_names or (images.class_names + missing)[:num_classes], images.labels)

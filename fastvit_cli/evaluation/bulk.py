@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES, WEIGHTS_SUFFIXES
-from fastvit_cli.checkpoints.select import BEST, LAST, checkpoint_of_run, trained_on
+from fastvit_cli.checkpoints.select import find_checkpoint, local_path, trained_on
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, first_line
 from fastvit_cli.evaluation.config import ValidateConfig
@@ -57,14 +57,14 @@ def models_of(ckpt: str | None) -> tuple[Path, ...] | None:
     """
     if ckpt is None:
         return None
-    path = Path(ckpt).expanduser()
+    path = local_path(ckpt)
     if path.exists():
-        if not path.is_dir() or path.suffix == ".mlpackage" or _is_run(path):
+        if not path.is_dir() or path.suffix == ".mlpackage" or find_checkpoint(path):
             return None
         found = [inside for inside in path.rglob("*") if _is_model(inside)]
     elif glob.has_magic(ckpt):
         matches = map(Path, glob.glob(str(path), recursive=True))  # noqa: PTH207 - a Path knows no absolute patterns
-        found = [match for match in matches if _is_model(match) or _is_run(match)]
+        found = [match for match in matches if _is_model(match) or find_checkpoint(match)]
     else:
         return None
     if not found:
@@ -72,10 +72,6 @@ def models_of(ckpt: str | None) -> tuple[Path, ...] | None:
             f"'{ckpt}' holds no model.", f"Models end in {', '.join(sorted(_SUFFIXES))}, or are run folders."
         )
     return tuple(sorted(found))
-
-
-def _is_run(path: Path) -> bool:
-    return (path / BEST).is_file() or (path / LAST).is_file()
 
 
 def _is_model(path: Path) -> bool:
@@ -111,7 +107,7 @@ def validate_all(
 
 
 def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Listeners) -> ModelRow:
-    file = checkpoint_of_run(path) if _is_run(path) else path
+    file = find_checkpoint(path) or path
     opened = open_runtime(file, device, config.ema)
     data = choose_data(config.data, trained_on(file, opened.info))
     result = validate(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastvit_cli.data.config import DataConfig
+from fastvit_cli.data.config import DataConfig, exif_option
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import (
     PANEL_DATA,
@@ -78,6 +78,7 @@ class PredictConfig(EngineConfig):
     images: tuple[str, ...] = option(
         (), "Images, folders of images, or quoted globs.", metavar="IMAGE", positional=True
     )
+    exif: bool | None = exif_option("as the model's file says, else turned")
     top_k: int = option(5, "Classes an image, the most probable first.", minimum=1)
     format: str = option(
         TABLE,

@@ -15,10 +15,11 @@ from fastvit_cli.data.class_map import unnamed
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, synset_indices
 from fastvit_cli.data.picture import Picture, reason_of
-from fastvit_cli.data.transforms import Transform, evaluation_transform
+from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.config import PredictConfig
 from fastvit_cli.evaluation.evaluate import InMemory
+from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import Runtime
 
 _NO_ANSWER = "the network gives NaN or infinity"
@@ -89,10 +90,9 @@ def class_names(info: ModelInfo) -> tuple[str, ...]:
     Raises:
         FastViTError: the model is no classifier.
     """
-    if info.num_classes == 0:
-        raise FastViTError(
-            "The model is no classifier: it gives an embedding.", "Pass a model with a head, or export it with one."
-        )
+    info.check_classifier()
+    if info.class_descriptions is not None:
+        return info.class_descriptions
     if info.num_classes != IMAGENET_CLASSES:
         return info.class_names or tuple(map(unnamed, range(info.num_classes)))
     if info.class_names is None:
@@ -109,7 +109,9 @@ def predict(
     model: str,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PredictResult:
-    """The `config.top_k` most probable classes of each image, turned upright by its EXIF orientation.
+    """The `config.top_k` most probable classes of each image.
+
+    Images are turned upright by their EXIF orientation where the model's file does not say that it learned otherwise.
 
     An image that cannot be read, or has logits that are not finite, gets the reason in the place of classes.
 
@@ -118,11 +120,11 @@ def predict(
         WorkFailedError: the device has no memory for one image.
     """
     names, forward = class_names(runtime.info), InMemory(runtime)
-    transform = evaluation_transform(runtime.info.preprocessing.at_size(config.img_size))
+    preprocessing = runtime.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=True)
     rows: list[ImageGuesses] = []
     for start in range(0, len(paths), config.batch_size):
         batch = paths[start : start + config.batch_size]
-        pixels, errors = _read(batch, transform)
+        pixels, errors = _read(batch, preprocessing)
         guesses = iter(_guesses(forward, pixels, names, config.top_k))
         for path, error in zip(batch, errors, strict=True):
             found = () if error else next(guesses)
@@ -132,13 +134,14 @@ def predict(
     return PredictResult(model, runtime.engine, tuple(rows))
 
 
-def _read(paths: Sequence[Path], transform: Transform) -> tuple[list[Pixels], list[str | None]]:
+def _read(paths: Sequence[Path], preprocessing: Preprocessing) -> tuple[list[Pixels], list[str | None]]:
     """The squares of the images that can be read, and for every image what is wrong with it."""
+    transform, exif = evaluation_transform(preprocessing), bool(preprocessing.exif)
     pixels: list[Pixels] = []
     errors: list[str | None] = []
     for path in paths:
         try:
-            pixels.append(transform(Picture.open(path.read_bytes(), exif=True)))
+            pixels.append(transform(Picture.open(path.read_bytes(), exif=exif)))
             errors.append(None)
         except Exception as error:  # decoders raise many types on damaged files
             errors.append(reason_of(error))

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.model_classes import match_classes, with_mapped_classes, with_model_classes
 from fastvit_cli.data.samples import Unreadable
-from fastvit_cli.data.sources import DataChoice, open_images, with_model_classes
+from fastvit_cli.data.sources import DataChoice, open_images
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
@@ -112,12 +113,14 @@ class Listeners:
         progress: called with (class folders listed, their number), then with (images done, images in all).
         unreadable: called for an image that cannot be read, once.
         engine: called with what was chosen, before the first image.
+        assumed: called with what was taken for granted, one sentence each, before the first image.
         smaller_batch: called when the device is out of memory, with the images at once from now on.
     """
 
     progress: Callable[[int, int], None] | None = None
     unreadable: Callable[[Unreadable], None] | None = None
     engine: Callable[[str], None] | None = None
+    assumed: Callable[[str], None] | None = None
     smaller_batch: Callable[[int], None] | None = None
 
 
@@ -145,7 +148,8 @@ def validate(
             logits of an image are not finite.
     """
     tell = listeners or Listeners()
-    preprocessing = opened.info.preprocessing.at_size(config.img_size)
+    preprocessing = opened.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=False)
+    opened.info.check_classifier()
     images, allowed = _labelled_images(config, opened, data, tell)
     if other is not None:
         _check_same_classes(opened, other)
@@ -165,7 +169,7 @@ def validate(
         resolve_workers(config.workers, world.local_size),
         training=False,
         max_bad_images=config.max_bad_images,
-        exif=config.exif,
+        exif=bool(preprocessing.exif),
         rank=world.rank,
         world_size=world.size,
     )
@@ -221,12 +225,14 @@ def _labelled_images(
 ) -> tuple[Images, tuple[int, ...] | None]:
     """The split, labelled by the classes that the model may choose from, and which those are; None for all."""
     info = opened.info
-    images = with_model_classes(
-        open_images(data, config.split, config.class_map, tell.progress),
-        info.num_classes,
-        info.class_names,
-        mapped=config.class_map is not None,
-    )
+    images = open_images(data, config.split, config.class_map, tell.progress)
+    if config.class_map is not None:
+        images = with_mapped_classes(images, info.num_classes, info.class_names)
+    else:
+        match = match_classes(images, info.num_classes, info.class_names)
+        images = with_model_classes(images, match)
+        if match.assumed and tell.assumed is not None:
+            tell.assumed(match.assumed)
     if config.valid_labels is None:
         return images, None
     allowed = read_valid_labels(Path(config.valid_labels).expanduser(), info.num_classes, info.class_names)

@@ -18,11 +18,11 @@ import CoreML
 import Vision
 
 // $file is dragged into Xcode, which makes the class $class_name of it.
-func run(on image: CGImage) throws {
+func run(on image: CGImage$orientation) throws {
     let model = try VNCoreMLModel(for: $class_name(configuration: MLModelConfiguration()).model)
     let request = VNCoreMLRequest(model: model)
     request.imageCropAndScaleOption = .centerCrop  // evaluated on the middle $size of a shorter side of $resize px
-    try VNImageRequestHandler(cgImage: image).perform([request])
+    try VNImageRequestHandler(cgImage: image$turned).perform([request])
     $result
 }
 """
@@ -37,8 +37,8 @@ import CoreML
 
 // $file is dragged into Xcode, which makes the class $class_name of it.
 func run(on images: MLMultiArray) throws -> MLFeatureProvider {
-    // images: float32 ($batch, 3, $size, $size), RGB, the shorter side resized to $resize, the middle cut out,
-    // (x / 255 - mean) / std with mean $mean and std $std.
+    // images: float32 ($batch, 3, $size, $size), RGB, ${upright}the shorter side resized to $resize, the middle cut
+    // out, (x / 255 - mean) / std with mean $mean and std $std.
     let model = try $class_name(configuration: MLModelConfiguration()).model
     return try model.prediction(from: MLDictionaryFeatureProvider(dictionary: ["images": images]))  // $output
 }
@@ -47,9 +47,9 @@ func run(on images: MLMultiArray) throws -> MLFeatureProvider {
 _PYTHON = """\
 ${standard}import numpy as np
 $imports
-from PIL import Image
+from PIL import $pil
 
-image = Image.open("photo.jpg").convert("RGB")
+image = $opened.convert("RGB")
 shorter = min(image.size)
 image = image.resize([int($resize * side / shorter) for side in image.size], Image.Resampling.$filter)
 left, top = (round((side - $size) / 2) for side in image.size)
@@ -78,6 +78,18 @@ _RUNNERS = {
     ),
 }
 
+# By whether images are turned upright, as people mean them where the model's file does not say.
+_EXIF = {
+    True: {
+        "pil": "Image, ImageOps",
+        "opened": 'ImageOps.exif_transpose(Image.open("photo.jpg"))',
+        "upright": "turned upright by EXIF, ",
+        "orientation": ", orientation: CGImagePropertyOrientation",
+        "turned": ", orientation: orientation",
+    },
+    False: {"pil": "Image", "opened": 'Image.open("photo.jpg")', "upright": "", "orientation": "", "turned": ""},
+}
+
 _NAMES = """
 properties = session.get_modelmeta().custom_metadata_map
 names = json.loads(properties["fastvit"])["class_names"]"""
@@ -88,7 +100,8 @@ _CPP = """\
 
 int main() {
   auto model = torch::jit::load($path);  // files that you trust only
-  // pixels: the shorter side resized ($interpolation) to $resize, the middle $size x $size cut out, RGB, uint8.
+  // pixels: ${upright}the shorter side resized ($interpolation) to $resize, the middle $size x $size cut out,
+  // RGB, uint8.
   torch::Tensor pixels = torch::zeros({1, $size, $size, 3}, torch::kUInt8);
   auto mean = torch::tensor({$mean}).view({1, 3, 1, 1}), std = torch::tensor({$std}).view({1, 3, 1, 1});
   auto images = (pixels.permute({0, 3, 1, 2}).to(torch::kFloat) / 255 - mean) / std;
@@ -130,6 +143,7 @@ def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
         "batch": str(config.batch_size),
         "mean": str(list(preprocessing.mean)),
         "std": str(list(preprocessing.std)),
+        **_EXIF[preprocessing.exif is not False],
         "output": "one logit for each class" if info.num_classes else "the pooled embedding",
     }
     if config.format == "coreml":

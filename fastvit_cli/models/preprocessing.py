@@ -17,6 +17,7 @@ class Preprocessing:
         crop_pct: the shorter side is resized to img_size / crop_pct before the centre crop.
         interpolation: filter of the resize.
         mean, std: per channel, RGB, of pixel values in 0..1.
+        exif: turn images upright by their EXIF orientation first; None where the file does not say.
     """
 
     img_size: int = DEFAULT_IMAGE_SIZE
@@ -24,6 +25,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    exif: bool | None = None
 
     def __post_init__(self) -> None:
         if self.img_size < TOTAL_STRIDE:
@@ -37,6 +39,11 @@ class Preprocessing:
     def at_size(self, img_size: int | None) -> "Preprocessing":
         """The same preprocessing for another input size in pixels; None keeps the size."""
         return self if img_size is None else replace(self, img_size=img_size)
+
+    def with_exif(self, wanted: bool | None, otherwise: bool) -> "Preprocessing":
+        """The same preprocessing with `exif` decided: as wanted, else as it is, else the other."""
+        known = self.exif if wanted is None else wanted
+        return replace(self, exif=otherwise if known is None else known)
 
 
 def default_preprocessing(variant: Variant, img_size: int | None = None) -> Preprocessing:

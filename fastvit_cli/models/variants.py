@@ -56,6 +56,11 @@ class Variant:
     std: tuple[float, float, float] = IMAGENET_STD
 
     @property
+    def projects(self) -> bool:
+        """Whether the published head gives an embedding and no classes, as those of MobileCLIP's encoders do."""
+        return self.top1 is None
+
+    @property
     def embedding_dim(self) -> int:
         """Channels of the pooled embedding, which is what the classifier reads."""
         return 2 * self.widths[-1]

@@ -46,9 +46,11 @@ def build_trainer(
     check_same_classes(train_images, val_images)
     few = _check_enough(config, train_images)
     seed_everything(config.seed)
-    start = prepare_start(config, loaded, train_images.class_names, data.name)
+    start = prepare_start(config, loaded, train_images, data.name)
     start = replace(start, notes=(*start.notes, *few))
-    teacher = open_teacher(config, start.info, device) if config.distils else None
+    teacher = open_teacher(config, start.info, train_images, device) if config.distils else None
+    if teacher is not None and teacher.assumed:
+        start = replace(start, notes=(*start.notes, f"Teacher: {teacher.assumed}"))
     preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers, world.local_size)
     policy = None if config.auto_augment == NO_POLICY else config.auto_augment
     augmentation = Augmentation(

@@ -107,6 +107,9 @@ class TrainConfig(ModelConfig, DataConfig):
         maximum=1.0,
         default_text="the variant's, .90 or .95; demo 1.0",
     )
+    exif: bool = _recipe_option(
+        True, "Turn images upright by their EXIF orientation; the model's file remembers it.", panel=PANEL_DATA
+    )
     epochs: int = _recipe_option(100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1)
     batch_size: int = _recipe_option(
         64, "Images at once; auto tries which is the largest that fits.", panel=PANEL_TRAINING, minimum=2, auto=True

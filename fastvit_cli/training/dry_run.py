@@ -113,7 +113,7 @@ def dry_run(
 
 def _teacher_problem(config: TrainConfig, trainer: Trainer) -> str | None:
     try:
-        open_teacher(config, trainer.info, trainer.device)
+        open_teacher(config, trainer.info, trainer.train_loader.images, trainer.device)
     except FastViTError as error:
         return str(error)
     return None

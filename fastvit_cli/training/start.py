@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.data.images import Images
+from fastvit_cli.data.model_classes import ClassMatch, match_classes
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all
@@ -23,21 +25,20 @@ class Start:
     notes: tuple[str, ...]
 
 
-def prepare_start(
-    config: TrainConfig, loaded: LoadedModel | None, class_names: tuple[str, ...], data_name: str
-) -> Start:
-    """Build the network for these classes; weights come from `loaded` where they fit.
+def prepare_start(config: TrainConfig, loaded: LoadedModel | None, images: Images, data_name: str) -> Start:
+    """Build the network for the classes of these images; weights come from `loaded` where they fit.
 
     Raises:
         FastViTError: `loaded` is of another variant than the configuration names, or fused while the whole network
             is to be trained.
     """
-    variant = get_variant(config.variant)
+    variant, class_names = get_variant(config.variant), images.class_names
     network = _blank_network(config, loaded, len(class_names))
     notes: tuple[str, ...] = ()
     if loaded is not None:
-        notes = (_copy_weights(network, loaded, class_names),)
+        notes = _copy_weights(network, loaded, images)
     preprocessing = loaded.info.preprocessing if loaded else default_preprocessing(variant)
+    preprocessing = replace(preprocessing, exif=config.exif)
     if config.crop_pct is not None:
         preprocessing = replace(preprocessing, crop_pct=config.crop_pct)
     info = ModelInfo(
@@ -75,7 +76,7 @@ def _where(loaded: LoadedModel | None) -> str:
     return f"'{loaded.path}'" if loaded is not None and loaded.path is not None else "The published model"
 
 
-def _copy_weights(network: FastViT, loaded: LoadedModel, class_names: tuple[str, ...]) -> str:
+def _copy_weights(network: FastViT, loaded: LoadedModel, images: Images) -> tuple[str, ...]:
     """Load the weights, the head only when it is for the same classes; says what was done."""
     where = _where(loaded)
     if loaded.info.variant != network.variant.name:
@@ -84,16 +85,30 @@ def _copy_weights(network: FastViT, loaded: LoadedModel, class_names: tuple[str,
             f"Leave --variant out, or pass --variant {loaded.info.variant}.",
         )
     tensors = loaded.network.state_dict()
-    same_head = loaded.info.num_classes == network.num_classes and loaded.info.class_names in (None, class_names)
-    if not same_head:
+    match = same_classes(images, loaded.info)
+    if match is None:
         tensors = {key: value for key, value in tensors.items() if not key.startswith("head.")}
+    else:
+        rows = list(match.outputs)
+        tensors |= {key: value[rows] for key, value in tensors.items() if key.startswith("head.")}
     mismatch = network.load_state_dict(tensors, strict=False)
     assert not mismatch.unexpected_keys
-    assert same_head or set(mismatch.missing_keys) == {"head.fc.weight", "head.fc.bias"}
+    assert match is not None or set(mismatch.missing_keys) == {"head.fc.weight", "head.fc.bias"}
     head = (
-        "its head is kept" if same_head
+        "its head is kept" if match is not None
         else f"a new head for {network.num_classes} classes replaces its {loaded.info.num_classes}"
         if loaded.info.num_classes
         else f"it has no head and gets one for {network.num_classes} classes"
     )  # fmt: skip
-    return f"Starts from {where}; {head}."
+    assumed = (match.assumed,) if match is not None and match.assumed else ()
+    return (f"Starts from {where}; {head}.", *assumed)
+
+
+def same_classes(images: Images, model: ModelInfo) -> ClassMatch | None:
+    """Where a model has the classes of these images; None unless it has just these."""
+    if model.num_classes != len(images.class_names) or not model.is_classifier:
+        return None
+    try:
+        return match_classes(images, model.num_classes, model.class_names)
+    except FastViTError:
+        return None

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.checkpoints.hub import HUB_PREFIX
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.checkpoints.select import load_source, select_source
+from fastvit_cli.checkpoints.select import load_source, local_path, select_source
+from fastvit_cli.data.images import Images
+from fastvit_cli.data.model_classes import ClassMatch, match_classes
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.options import ModelConfig
@@ -33,37 +35,55 @@ class Teacher:
 
     Attributes:
         name: as the user typed it.
-        logits: normalised images (B, 3, H, W) to (B, classes) on the same device, without gradients.
+        logits: normalised images (B, 3, H, W) to (B, classes) on the same device, without gradients; the classes
+            in the student's order.
+        assumed: what was taken for granted of its classes, for the user to read.
     """
 
     name: str
     logits: Callable[[Tensor], Tensor]
+    assumed: str = ""
 
 
-def open_teacher(config: TrainConfig, student: ModelInfo, device: torch.device) -> Teacher:
+def open_teacher(config: TrainConfig, student: ModelInfo, images: Images, device: torch.device) -> Teacher:
     """Load what `--teacher` names, fused, onto the device; an exported file runs in its own runtime.
+
+    Args:
+        images: what the student trains on, in whose classes the teacher answers.
 
     Raises:
         FastViTError: no such model or file, or it knows other classes or sees other images than the student.
     """
     name = config.teacher
     assert name is not None
-    if not Path(name).expanduser().exists():
-        return _timm_teacher(name, config, student, device)
+    if not local_path(name).exists():
+        return _timm_teacher(name, config, student, images, device)
     source = select_source(ModelConfig(ckpt=name), random_allowed=False)
     assert source.path is not None
     if source.path.suffix in EXPORTED_SUFFIXES:
         runtime = open_source(source, device)
-        _check_info(name, runtime.info, student)
+        match = _match(name, runtime.info, images)
+        _check_normalisation(name, runtime.info.preprocessing.mean, runtime.info.preprocessing.std, student)
         _check_only_size(name, runtime.info.preprocessing.img_size, student)
-        return Teacher(name, _asked_by_batch(runtime, device))
+        return _answering(name, _asked_by_batch(runtime, device), match)
     loaded = load_source(source)
-    _check_info(name, loaded.info, student)
+    match = _match(name, loaded.info, images)
+    _check_normalisation(name, loaded.info.preprocessing.mean, loaded.info.preprocessing.std, student)
     network = loaded.network if loaded.info.form == "all" else fuse_all(loaded.network)
-    return Teacher(name, _asked(network, config, device))
+    return _answering(name, _asked(network, config, device), match)
 
 
-def _timm_teacher(name: str, config: TrainConfig, student: ModelInfo, device: torch.device) -> Teacher:
+def _answering(name: str, logits: Callable[[Tensor], Tensor], match: ClassMatch) -> Teacher:
+    """The teacher, with its classes in the student's order."""
+    if match.outputs == tuple(range(len(match.outputs))):
+        return Teacher(name, logits, match.assumed)
+    outputs = list(match.outputs)
+    return Teacher(name, lambda seen: logits(seen)[:, outputs], match.assumed)
+
+
+def _timm_teacher(
+    name: str, config: TrainConfig, student: ModelInfo, images: Images, device: torch.device
+) -> Teacher:
     import timm
     from timm.utils import reparameterize_model
 
@@ -82,32 +102,33 @@ def _timm_teacher(name: str, config: TrainConfig, student: ModelInfo, device: to
             "Connect to the network, or pass --teacher with a file.",
         ) from error
     cfg = cast(dict[str, Any], model.pretrained_cfg)
-    _check_classes(name, model.num_classes, student)
+    match = _match_outputs(name, model.num_classes, None, images)
     _check_normalisation(name, tuple(cfg["mean"]), tuple(cfg["std"]), student)
     if cfg.get("fixed_input_size"):
         _check_only_size(name, cfg["input_size"][-1], student)
-    return Teacher(name, _asked(reparameterize_model(model), config, device))
+    return _answering(name, _asked(reparameterize_model(model), config, device), match)
 
 
-def _check_info(name: str, teacher: ModelInfo, student: ModelInfo) -> None:
-    _check_classes(name, teacher.num_classes, student)
-    if None not in (teacher.class_names, student.class_names) and teacher.class_names != student.class_names:
-        assert teacher.class_names is not None
-        assert student.class_names is not None
-        own, other = next(
-            pair for pair in zip(teacher.class_names, student.class_names, strict=True) if pair[0] != pair[1]
-        )
+def _match(name: str, teacher: ModelInfo, images: Images) -> ClassMatch:
+    """Where the teacher has the student's classes."""
+    if not teacher.is_classifier:
+        raise FastViTError(f"The teacher '{name}' is no classifier: it gives an embedding.", _ANOTHER)
+    return _match_outputs(name, teacher.num_classes, teacher.class_names, images)
+
+
+def _match_outputs(name: str, num_classes: int, class_names: tuple[str, ...] | None, images: Images) -> ClassMatch:
+    if num_classes != len(images.class_names):
         raise FastViTError(
-            f"The teacher '{name}' knows other classes: '{own}' where the data has '{other}'.", _ANOTHER
+            f"The teacher '{name}' knows {num_classes} classes, and the data has {len(images.class_names)}.", _ANOTHER
         )
-    _check_normalisation(name, teacher.preprocessing.mean, teacher.preprocessing.std, student)
-
-
-def _check_classes(name: str, classes: int, student: ModelInfo) -> None:
-    if classes != student.num_classes:
+    try:
+        return match_classes(images, num_classes, class_names)
+    except FastViTError as error:
+        assert class_names is not None  # without names as many classes always match
+        unknown = next(other for other in images.class_names if other not in class_names)
         raise FastViTError(
-            f"The teacher '{name}' knows {classes} classes, and the data has {student.num_classes}.", _ANOTHER
-        )
+            f"The teacher '{name}' knows other classes: '{unknown}' of the data is none of them.", _ANOTHER
+        ) from error
 
 
 def _check_normalisation(name: str, mean: tuple[float, ...], std: tuple[float, ...], student: ModelInfo) -> None:

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.loader import load_some_images
-from fastvit_cli.data.sources import choose_data, open_images, with_model_classes
+from fastvit_cli.data.model_classes import match_classes, with_model_classes
+from fastvit_cli.data.sources import choose_data, open_images
 from fastvit_cli.exporters import onnx_int8
 from fastvit_cli.exporters.sensitivity import largest_change
 from fastvit_cli.models.channels_first import channels_first
@@ -45,9 +46,9 @@ def main() -> None:
     console = Console(highlight=False)
     loaded = load_checkpoint(options.ckpt)
     data, info = choose_data(options.data), loaded.info
-    val = load_some_images(
-        with_model_classes(open_images(data, "val"), info.num_classes, info.class_names), info.preprocessing, 10**6
-    )
+    images = open_images(data, "val")
+    match = match_classes(images, info.num_classes, info.class_names)
+    val = load_some_images(with_model_classes(images, match), info.preprocessing, 10**6)
     assert val.labels is not None
     train = load_some_images(open_images(data, "train"), info.preprocessing, options.calibration).pixels
     exact = to_onnx(channels_first(fuse_all(loaded.network)), info=info)

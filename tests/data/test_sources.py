@@ -1,13 +1,10 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
-from helpers.tiny_data import TINY_CLASSES, draw_tiny_data
+from helpers.tiny_data import TINY_CLASSES, class_folders, draw_tiny_data
 
 from fastvit_cli.data import sources
-from fastvit_cli.data.class_map import ClassMap, apply
 from fastvit_cli.data.images import ImageFolder
-from fastvit_cli.data.packed_names import PackedNames
 from fastvit_cli.data.sources import (
     DataChoice,
     check_same_classes,
@@ -15,7 +12,6 @@ from fastvit_cli.data.sources import (
     is_found_anywhere,
     open_images,
     open_split,
-    with_model_classes,
 )
 from fastvit_cli.errors import FastViTError
 
@@ -102,54 +98,12 @@ def test_a_misspelt_folder_gets_the_closest_name(tiny_data: Path) -> None:
     assert "Did you mean 'data'?" in caught.value.hint
 
 
-def _folder(*names: str) -> ImageFolder:
-    files = PackedNames.of(f"{name}.jpg" for name in names)
-    return ImageFolder(Path("x"), names, files, np.arange(len(names), dtype=np.int32))
-
-
-def test_labels_follow_the_names_of_the_model() -> None:
-    images = with_model_classes(_folder("bee", "dog"), 3, ("dog", "ant", "bee"))
-    assert images.labels.tolist() == [2, 0]
-    assert images.labels.dtype == np.int32
-    assert images.class_names == ("dog", "ant", "bee")
-
-
-def test_labels_that_the_model_shares_are_not_copied() -> None:
-    folder = _folder("ant", "bee")
-    assert with_model_classes(folder, 3, ("ant", "bee", "dog")).labels is folder.labels
-    assert with_model_classes(folder, 2, None).labels is folder.labels
-
-
-def test_classes_the_model_does_not_know() -> None:
-    with pytest.raises(FastViTError, match="'x' holds 2 classes that the model does not know: bee, cow"):
-        with_model_classes(_folder("ant", "bee", "cow"), 1, ("ant",))
-    with pytest.raises(FastViTError, match="holds 2 classes and the model has 3"):
-        with_model_classes(_folder("ant", "bee"), 3, None)
-    assert with_model_classes(_folder("ant", "bee"), 2, None).labels.tolist() == [0, 1]
-
-
-def test_labels_of_a_class_map_are_the_outputs_of_the_model() -> None:
-    folder = apply(_folder("ant", "bee"), ClassMap("map", {"ant": 2, "bee": 0}))
-    images = with_model_classes(folder, 4, None, mapped=True)
-    assert images.labels.tolist() == [2, 0]
-    assert images.class_names == ("bee", "class 1", "ant", "class 3")
-    named = with_model_classes(folder, 3, ("a bee", "a cow", "an ant"), mapped=True)
-    assert (named.labels.tolist(), named.class_names) == ([2, 0], ("a bee", "a cow", "an ant"))
-    with pytest.raises(FastViTError, match="gives 'ant' of 'x' the index 2, and the model has 2 classes"):
-        with_model_classes(folder, 2, None, mapped=True)
-
-
-def test_a_class_map_may_name_more_classes_than_the_model_has() -> None:
-    folder = apply(_folder("ant", "bee"), ClassMap("map", {"ant": 1, "bee": 0, "cow": 7}))
-    assert with_model_classes(folder, 2, None, mapped=True).class_names == ("bee", "ant")
-
-
 def test_splits_of_other_classes() -> None:
-    check_same_classes(_folder("ant", "bee"), _folder("ant", "bee"))
+    check_same_classes(class_folders("ant", "bee"), class_folders("ant", "bee"))
     with pytest.raises(FastViTError, match=r"only in 'x': bee; only in 'x': cow"):
-        check_same_classes(_folder("ant", "bee"), _folder("ant", "cow"))
+        check_same_classes(class_folders("ant", "bee"), class_folders("ant", "cow"))
     with pytest.raises(FastViTError, match="differ in order"):
-        check_same_classes(_folder("ant", "bee"), _folder("bee", "ant"))
+        check_same_classes(class_folders("ant", "bee"), class_folders("bee", "ant"))
 
 
 def test_a_split_with_a_class_map(tmp_path: Path) -> None:
@@ -167,29 +121,8 @@ def test_a_bad_class_map_is_told_before_the_listing(tmp_path: Path) -> None:
         open_images(DataChoice("x", tmp_path / "not-there", "--data"), "val", str(tmp_path / "map.txt"))
 
 
-def test_a_class_map_that_contradicts_the_model() -> None:
-    mapped = apply(_folder("ant", "bee"), ClassMap("map.txt", {"bee": 0, "ant": 1}))
-    with pytest.raises(FastViTError, match="the model knows it as"):
-        with_model_classes(mapped, 2, ("ant", "bee"), mapped=True)
-    assert with_model_classes(mapped, 2, ("bee", "ant"), mapped=True).labels.tolist() == [1, 0]
-
-
 def test_specs_mean_the_same_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert choose_data("wds/shards").name == f"wds/{tmp_path / 'shards'}"
     assert choose_data("torch/folder@photos").name == f"torch/folder@{tmp_path / 'photos'}"
     assert choose_data("hfds/ylecun/mnist").name == "hfds/ylecun/mnist"
-
-
-def test_imagenet_folders_find_their_place_in_a_model_of_words() -> None:
-    """Apple's packages name ImageNet's classes in words, and folders are named by synsets."""
-    from fastvit_cli.data.imagenet import descriptions
-
-    synsets = ("n01440764", "n02012849")  # a tench, and the crane that is a bird
-    files = PackedNames.of(f"{synset}/0.jpg" for synset in synsets)
-    images = ImageFolder(Path("val"), synsets, files, np.arange(2, dtype=np.int32))
-    words = tuple(words.split(",")[0] for words in descriptions())
-    for names in (None, words, tuple(reversed(words))):
-        found = with_model_classes(images, 1000, names)
-        assert [found.class_names[label].split(",")[0] for label in found.labels] == ["tench", "crane"]
-    assert with_model_classes(images, 1000, None).labels.tolist() == [0, 134]

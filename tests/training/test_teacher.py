@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from helpers.loaded import CLASS_NAMES, PREPROCESSING, loaded_model, pixels, saved_model
+from helpers.tiny_data import class_folders
 from safetensors.torch import load_file
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -30,7 +31,8 @@ STUDENT = ModelInfo("t8", "unfused", len(CLASS_NAMES), PREPROCESSING, class_name
 
 
 def _open(teacher: object, student: ModelInfo = STUDENT) -> Teacher:
-    return open_teacher(TrainConfig(teacher=str(teacher)), student, CPU)
+    names = student.class_names or tuple(f"{index:04}" for index in range(student.num_classes))
+    return open_teacher(TrainConfig(teacher=str(teacher)), student, class_folders(*names), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +113,14 @@ def test_a_teacher_that_does_not_fit(name: str, student: ModelInfo, message: str
 
 def test_a_file_of_other_classes_does_not_fit(file: Path) -> None:
     others = ("ant", "bee", "cow", "dog", "eel")
-    with pytest.raises(FastViTError, match="'emu' where the data has 'eel'"):
+    with pytest.raises(FastViTError, match="other classes: 'eel' of the data is none of them"):
         _open(file, replace(STUDENT, class_names=others))
+
+
+def test_a_teacher_answers_in_the_order_of_the_student(file: Path) -> None:
+    student = replace(STUDENT, class_names=CLASS_NAMES[::-1])
+    images = normalize(pixels(2), STUDENT)
+    torch.testing.assert_close(_open(file, student).logits(images), _open(file).logits(images).flip(1))
 
 
 def test_a_teacher_that_cannot_be_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
