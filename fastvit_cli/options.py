@@ -125,7 +125,8 @@ class ModelConfig(ComputeConfig):
 
     ckpt: str | None = option(
         None,
-        "Weights file, run folder, hf-hub:org/name, or latest; bare --ckpt means latest.",
+        "Weights file, run folder, folder with timm's config.json, hf-hub:org/name, or latest; bare --ckpt means "
+        "latest.",
         panel=PANEL_MODEL,
         metavar="FILE",
         default_text="the newest run under runs/",

@@ -1,17 +1,18 @@
-"""Published weights, through timm and huggingface_hub."""
+"""Published weights, through huggingface_hub."""
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from pathlib import Path
 
-from fastvit_cli.checkpoints.load import LoadedModel, from_tensors
+from fastvit_cli.checkpoints.hub_folder import CONFIG, WEIGHTS
+from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import VARIANTS, Variant, get_variant
 
 DEFAULT_TAG = "apple_dist_in1k"
 TAGS = (DEFAULT_TAG, "apple_in1k")
 MOBILECLIP_TAG = "apple_mclip"
 HUB_PREFIX = "hf-hub:"
+FOLDER_PREFIX = "local-dir:"  # timm's way to name a folder
 
 
 @dataclass(frozen=True)
@@ -51,32 +52,50 @@ def published_model(variant: str, tag: str) -> HubModel:
 
 
 def _tags(row: Variant) -> tuple[str, ...]:
-    return (MOBILECLIP_TAG,) if row.top1 is None else TAGS
+    return (MOBILECLIP_TAG,) if row.projects else TAGS
 
 
 def load_hub(model: HubModel) -> LoadedModel:
-    """Download (or take from the local cache) and load published weights.
+    """Download (or take from the local cache) and load published weights, used as the config.json beside them says.
 
     Raises:
         FastViTError: not reachable and not cached, or not a FastViT.
     """
-    import timm
+    loaded = load_checkpoint(_download(model))
+    info = replace(loaded.info, data=None)
+    if model.published is not None:  # timm says .90 of the published sa36, the reference .95
+        info = replace(info, preprocessing=replace(info.preprocessing, crop_pct=model.published[0].crop_pct))
+    return replace(loaded, info=info, path=None)
+
+
+def _download(model: HubModel) -> Path:
+    """The weights in the local cache of huggingface_hub, their config.json beside them."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    name = model.timm_name.removeprefix(HUB_PREFIX)
+    repository, _, revision = (name if "/" in name else f"timm/{name}").partition("@")
+
+    def fetch(file: str) -> Path:
+        return Path(hf_hub_download(repository, file, revision=revision or None, library_name="fastvit"))
 
     try:
-        network = timm.create_model(model.timm_name, pretrained=True)
-    except Exception as error:  # timm, huggingface_hub and the HTTP library raise unrelated types here
+        try:
+            fetch(CONFIG)
+        except LocalEntryNotFoundError:
+            # timm itself caches published weights without it, and of these we know what it says.
+            if model.published is None:
+                raise
+        except EntryNotFoundError:
+            pass  # the repository has none
+        try:
+            return fetch(WEIGHTS[0])
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError:
+            return fetch(WEIGHTS[1])
+    except Exception as error:  # huggingface_hub and the HTTP library raise unrelated types here
         raise FastViTError(
             f"'{model.timm_name}' can be neither downloaded nor found in the local cache ({type(error).__name__}).",
-            "Connect to the network, or download the file elsewhere and pass --ckpt FILE.",
+            "Connect to the network, or download its files elsewhere and pass --ckpt FOLDER.",
         ) from error
-    loaded = from_tensors(network.state_dict(), f"'{model.timm_name}'")
-    config = cast(dict[str, Any], network.pretrained_cfg)
-    preprocessing = Preprocessing(
-        img_size=config["input_size"][-1],
-        # timm says .90 of the published sa36, the reference .95.
-        crop_pct=config["crop_pct"] if model.published is None else model.published[0].crop_pct,
-        interpolation=config["interpolation"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-    )
-    return replace(loaded, info=replace(loaded.info, preprocessing=preprocessing, data=None))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.checkpoints.files import read_weights, tensors_checksum
+from fastvit_cli.checkpoints.hub_folder import with_hub_config
 from fastvit_cli.checkpoints.layouts import Layout, check_fits, detect_layout, to_native
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import FastViTError
@@ -39,7 +40,7 @@ def load_model(path: str | Path) -> FastViT:
 
 
 def load_checkpoint(path: Path, prefer_ema: bool = True) -> LoadedModel:
-    """Load network and metadata from a weights file.
+    """Load network and metadata from a weights file; what that does not say, timm's config.json beside it may.
 
     Args:
         prefer_ema: take the EMA weights where a trainer saved both.
@@ -64,6 +65,8 @@ def load_checkpoint(path: Path, prefer_ema: bool = True) -> LoadedModel:
                 "The file was edited: copy it again from its source.",
             )
         loaded = replace(loaded, info=stored)
+    else:
+        loaded = replace(loaded, info=with_hub_config(loaded.info, path))
     return replace(loaded, path=path)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from fastvit_cli.checkpoints.hub import HUB_PREFIX, HubModel, load_hub, published_model
+from fastvit_cli.checkpoints.hub import FOLDER_PREFIX, HUB_PREFIX, HubModel, load_hub, published_model
+from fastvit_cli.checkpoints.hub_folder import CONFIG as HUB_CONFIG
+from fastvit_cli.checkpoints.hub_folder import weights_in
 from fastvit_cli.checkpoints.layouts import Layout
 from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -82,7 +84,7 @@ def _select(config: ModelConfig, random_allowed: bool, default_variant: str | No
         raise FastViTError("--pretrained needs --variant.", "Add --variant with one of the family, such as t8.")
     run = newest_run()
     if run is not None:
-        return ModelSource(f"the newest run, {run}", path=checkpoint_of_run(run))
+        return ModelSource(f"the newest run, {run}", path=checkpoint_in(run))
     if default_variant is not None:
         return ModelSource("random weights", random_variant=default_variant, seed=config.seed)
     raise FastViTError(f"No model is named, and there is no run under '{RUNS}/'.", _THREE_WAYS)
@@ -93,12 +95,12 @@ def _named_checkpoint(ckpt: str) -> ModelSource:
         run = newest_run()
         if run is None:
             raise FastViTError(f"There is no run under '{RUNS}/' to take the latest of.", _THREE_WAYS)
-        return ModelSource(f"the newest run, {run}", path=checkpoint_of_run(run))
+        return ModelSource(f"the newest run, {run}", path=checkpoint_in(run))
     if ckpt.startswith(HUB_PREFIX):
         return ModelSource("--ckpt", hub=HubModel(ckpt))
-    path = Path(ckpt).expanduser()
+    path = local_path(ckpt)
     if path.is_dir() and path.suffix != ".mlpackage":
-        return ModelSource("--ckpt", path=checkpoint_of_run(path))
+        return ModelSource("--ckpt", path=checkpoint_in(path))
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise FastViTError(f"There is no file '{ckpt}'.", f"{closest(path.name, siblings)}{_THREE_WAYS}")
@@ -123,16 +125,30 @@ def _folders_of_runs() -> Iterator[Path]:
         yield Path(folder)
 
 
-def checkpoint_of_run(folder: Path) -> Path:
-    """The best checkpoint of a run folder, else its last.
+def local_path(name: str) -> Path:
+    """A path as the user writes it, or timm's `local-dir:FOLDER`."""
+    return Path(name.removeprefix(FOLDER_PREFIX)).expanduser()
+
+
+def checkpoint_in(folder: Path) -> Path:
+    """The weights that a folder stands for, as `find_checkpoint`.
 
     Raises:
-        FastViTError: the folder holds neither.
+        FastViTError: it stands for none.
     """
-    for name in (BEST, LAST):
-        if (folder / name).is_file():
-            return folder / name
-    raise FastViTError(f"'{folder}' is no run folder: it has neither {BEST} nor {LAST}.", _THREE_WAYS)
+    found = find_checkpoint(folder)
+    if found is None:
+        raise FastViTError(
+            f"'{folder}' holds no model: neither {BEST} nor {LAST} of a run, nor a {HUB_CONFIG} beside weights.",
+            _THREE_WAYS,
+        )
+    return found
+
+
+def find_checkpoint(folder: Path) -> Path | None:
+    """The weights that a folder stands for: the best ones of a run, else its last; those of a folder of timm's."""
+    run = next((folder / name for name in (BEST, LAST) if (folder / name).is_file()), None)
+    return run or weights_in(folder)
 
 
 def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedModel:

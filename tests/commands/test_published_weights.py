@@ -1,6 +1,5 @@
 """--pretrained and hf-hub, through the real timm and huggingface_hub, from a hub cache made here; no network."""
 
-import hashlib
 import json
 import os
 import subprocess
@@ -10,28 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.hub import publish
 from helpers.loaded import loaded_model
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from fastvit_cli import create_model, reparameterize
-
-REVISION = "0" * 40
-
-
-def _publish(cache: Path, repository: str, tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> None:
-    """Lay a repository into a hub cache as huggingface_hub does: blobs, a revision, and the main branch."""
-    folder = cache / f"models--{repository.replace('/', '--')}"
-    snapshot = folder / "snapshots" / REVISION
-    snapshot.mkdir(parents=True)
-    (folder / "blobs").mkdir()
-    (folder / "refs").mkdir()
-    (folder / "refs" / "main").write_text(REVISION)
-    save_file(tensors, snapshot / "model.safetensors", metadata={"format": "pt"})
-    (snapshot / "config.json").write_text(json.dumps(config))
-    for path in list(snapshot.iterdir()):
-        blob = folder / "blobs" / hashlib.sha256(path.read_bytes()).hexdigest()
-        path.rename(blob)
-        path.symlink_to(os.path.relpath(blob, snapshot))
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +25,13 @@ def published() -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def hub_cache(tmp_path_factory: pytest.TempPathFactory, published: dict[str, torch.Tensor]) -> Path:
     cache = tmp_path_factory.mktemp("hub")
-    _publish(cache, "timm/fastvit_t8.apple_dist_in1k", published, {"architecture": "fastvit_t8"})
+    publish(cache, "timm/fastvit_t8.apple_dist_in1k", published, {"architecture": "fastvit_t8"})
     config = {
         "architecture": "fastvit_t8",
         "num_classes": 5,
         "pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
     }
-    _publish(cache, "somebody/five", loaded_model("t8").network.state_dict(), config)
+    publish(cache, "somebody/five", loaded_model("t8").network.state_dict(), config)
     return cache
 
 
@@ -90,4 +72,4 @@ def test_offline_and_not_cached_says_what_to_pass_instead(hub_cache: Path, tmp_p
         code, document = _run(hub_cache, tmp_path, "reparam", *words)
         assert code == 2
         assert "neither downloaded nor found in the local cache" in document["error"]["message"]
-        assert "--ckpt FILE" in document["error"]["hint"]
+        assert "--ckpt FOLDER" in document["error"]["hint"]
