@@ -200,9 +200,9 @@ def test_names_that_are_no_text_cost_no_result(capsys: pytest.CaptureFixture[str
 def test_predict_shows_names_that_are_no_text(
     format_: tuple[str, ...], capsys: pytest.CaptureFixture[str], odd: Path
 ) -> None:
-    outcome = run(capsys, "predict", odd / "val" / "bee", *GOOD, *format_)
+    outcome = run(capsys, "predict", Path(os.path.relpath(odd)) / "val" / "bee", *GOOD, *format_)
     assert outcome.code == 0, outcome.err
-    assert "udcff.png" in "".join(outcome.out.split())  # wherever the table folds it
+    assert "udcff.png" in outcome.out
     if format_ == ("--format", "csv"):
         (name,) = {row["image"] for row in csv.DictReader(io.StringIO(outcome.out))}
         assert Path(name).name == "\\udcff.png"
