@@ -28,6 +28,8 @@ class Variant:
         top1_distilled: the same, trained from a RegNetY-160 teacher.
         drop_path: published drop-path rate for label training.
         drop_path_distilled: the same for distillation.
+        mixup: published mixup alpha for label training.
+        mixup_distilled: the same for distillation.
         latency_ms: published latency on an iPhone 12 Pro, in milliseconds.
         num_classes: outputs of the published head: ImageNet's classes, or MobileCLIP's projection.
         se_stages: stages (0 to 3) whose down-sampling has a squeeze-and-excite.
@@ -48,6 +50,8 @@ class Variant:
     top1_distilled: float | None = None
     drop_path: float | None = None
     drop_path_distilled: float | None = None
+    mixup: float | None = None
+    mixup_distilled: float | None = None
     latency_ms: float | None = None
     num_classes: int = 1000
     se_stages: tuple[int, ...] = ()
@@ -94,13 +98,13 @@ def _table(*rows: Variant) -> dict[str, Variant]:
 
 # fmt: off
 VARIANTS = _table(
-    Variant("t8",   (2, 2, 4, 2),  (48, 96, 192, 384),  3, False, 1e-5, .90,  4_026_232,  3_996_040, 76.2, 77.2, .00, .00, 0.8),
-    Variant("t12",  (2, 2, 6, 2),  (64, 128, 256, 512), 3, False, 1e-5, .90,  7_553_704,  7_508_840, 79.3, 80.3, .00, .00, 1.2),
-    Variant("s12",  (2, 2, 6, 2),  (64, 128, 256, 512), 4, False, 1e-5, .90,  9_473_576,  9_428_712, 79.9, 81.1, .00, .00, 1.4),
-    Variant("sa12", (2, 2, 6, 2),  (64, 128, 256, 512), 4, True,  1e-5, .90, 11_580_968, 11_545_320, 80.9, 81.9, .10, .00, 1.6),
-    Variant("sa24", (4, 4, 12, 4), (64, 128, 256, 512), 4, True,  1e-5, .90, 21_554_216, 21_501_288, 82.7, 83.4, .10, .05, 2.6),
-    Variant("sa36", (6, 6, 18, 6), (64, 128, 256, 512), 4, True,  1e-6, .95, 31_527_464, 31_457_256, 83.6, 84.2, .20, .10, 3.5),
-    Variant("ma36", (6, 6, 18, 6), (76, 152, 304, 608), 4, True,  1e-6, .95, 44_068_004, 43_984_632, 83.9, 84.6, .35, .20, 4.6),
+    Variant("t8",   (2, 2, 4, 2),  (48, 96, 192, 384),  3, False, 1e-5, .90,  4_026_232,  3_996_040, 76.2, 77.2, .00, .00, .2, .2, 0.8),
+    Variant("t12",  (2, 2, 6, 2),  (64, 128, 256, 512), 3, False, 1e-5, .90,  7_553_704,  7_508_840, 79.3, 80.3, .00, .00, .2, .2, 1.2),
+    Variant("s12",  (2, 2, 6, 2),  (64, 128, 256, 512), 4, False, 1e-5, .90,  9_473_576,  9_428_712, 79.9, 81.1, .00, .00, .2, .2, 1.4),
+    Variant("sa12", (2, 2, 6, 2),  (64, 128, 256, 512), 4, True,  1e-5, .90, 11_580_968, 11_545_320, 80.9, 81.9, .10, .00, .2, .8, 1.6),
+    Variant("sa24", (4, 4, 12, 4), (64, 128, 256, 512), 4, True,  1e-5, .90, 21_554_216, 21_501_288, 82.7, 83.4, .10, .05, .2, .8, 2.6),
+    Variant("sa36", (6, 6, 18, 6), (64, 128, 256, 512), 4, True,  1e-6, .95, 31_527_464, 31_457_256, 83.6, 84.2, .20, .10, .2, .8, 3.5),
+    Variant("ma36", (6, 6, 18, 6), (76, 152, 304, 608), 4, True,  1e-6, .95, 44_068_004, 43_984_632, 83.9, 84.6, .35, .20, .8, .8, 4.6),
     _mobileclip("mci0", (2, 6, 10, 2),  (64, 128, 256, 512), 11_406_976, 11_357_504),
     _mobileclip("mci1", (4, 12, 20, 4), (64, 128, 256, 512), 21_541_632, 21_461_056),
     _mobileclip("mci2", (4, 12, 24, 4), (80, 160, 320, 640), 35_815_232, 35_702_992),

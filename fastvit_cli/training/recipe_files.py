@@ -1,18 +1,15 @@
-"""The recipes that come with the package: their names, which one is meant, and the files they stand in.
-
-A recipe is `recipes/NAME.yaml`, or `recipes/NAME/VARIANT.yaml` where the variants differ.
-"""
+"""The recipes that come with the package: their names, which one is meant, and their values."""
 
 from dataclasses import dataclass
 from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any
 
 from fastvit_cli.errors import FastViTError, closest
-from fastvit_cli.models.variants import VARIANTS, get_variant
+from fastvit_cli.models.variants import Variant, get_variant
 
 DEMO_RECIPE, SCRATCH_RECIPE, FINETUNE_RECIPE = "demo", "scratch", "finetune"
-RECIPES = (DEMO_RECIPE, SCRATCH_RECIPE, FINETUNE_RECIPE, "imagenet", "imagenet-distilled", "imagenet-384")
+_IMAGENET, _DISTILLED = _PUBLISHED = ("imagenet", "imagenet-distilled")
+RECIPES = (DEMO_RECIPE, SCRATCH_RECIPE, FINETUNE_RECIPE, *_PUBLISHED, "imagenet-384")
 _FOR_WEIGHTS = frozenset((FINETUNE_RECIPE, "imagenet-384"))
 _ANOTHER = "--recipe chooses another"
 
@@ -51,11 +48,11 @@ def choose_recipe(typed: str | None, in_file: str | None, *, demo: bool, weights
     return RecipeChoice(SCRATCH_RECIPE, f"random weights; {_ANOTHER}")
 
 
-def read_recipe(name: str, variant: str) -> Any:
-    """The content of a recipe's file for this variant.
+def read_recipe(name: str, variant: str) -> dict[str, Any]:
+    """The values of a recipe for this variant.
 
     Raises:
-        FastViTError: no such recipe or variant, or a recipe without a file for the variant.
+        FastViTError: no such recipe or variant, or a recipe without values for the variant.
     """
     import yaml
 
@@ -63,18 +60,19 @@ def read_recipe(name: str, variant: str) -> Any:
         raise FastViTError(
             f"There is no recipe '{name}'.", f"{closest(name, RECIPES)}Pass one of: {', '.join(RECIPES)}."
         )
-    return yaml.safe_load(_file(name, get_variant(variant).name).read_text(encoding="utf-8"))
+    file = resources.files("fastvit_cli.training") / "recipes" / f"{name}.yaml"
+    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return values | (_published(name, get_variant(variant)) if name in _PUBLISHED else {})
 
 
-def _file(name: str, variant: str) -> Traversable:
-    root = resources.files("fastvit_cli.training") / "recipes"
-    folder = root / name
-    if not folder.is_dir():
-        return root / f"{name}.yaml"
-    having = [key for key in VARIANTS if (folder / f"{key}.yaml").is_file()]
-    if variant not in having:
+def _published(name: str, row: Variant) -> dict[str, Any]:
+    """What differs by variant in a published recipe."""
+    if row.projects:
         raise FastViTError(
-            f"Recipe {name} has nothing for variant {variant}.",
-            f"Pass another --recipe, or a --variant that it has: {', '.join(having)}.",
+            f"Recipe {name} has nothing for variant {row.name}, which was not trained on ImageNet's labels.",
+            "Pass another --recipe, or a --variant from t8 to ma36.",
         )
-    return folder / f"{variant}.yaml"
+    drop_path, mixup = (
+        (row.drop_path_distilled, row.mixup_distilled) if name == _DISTILLED else (row.drop_path, row.mixup)
+    )
+    return {"crop_pct": row.crop_pct, "drop_path": drop_path, "mixup": mixup}
