@@ -113,12 +113,14 @@ class Listeners:
         unreadable: called for an image that cannot be read, once.
         engine: called with what was chosen, before the first image.
         smaller_batch: called when the device is out of memory, with the images at once from now on.
+        note: called with what was peeled, chosen or passed over in the file of a table's model.
     """
 
     progress: Callable[[int, int], None] | None = None
     unreadable: Callable[[Unreadable], None] | None = None
     engine: Callable[[str], None] | None = None
     smaller_batch: Callable[[int], None] | None = None
+    note: Callable[[str], None] | None = None
 
 
 def validate(

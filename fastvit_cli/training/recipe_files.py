@@ -57,13 +57,13 @@ def read_recipe(name: str, variant: str) -> Any:
     Raises:
         FastViTError: no such recipe or variant, or a recipe without a file for the variant.
     """
-    import yaml
+    from fastvit_cli.yaml_files import read_yaml
 
     if name not in RECIPES:
         raise FastViTError(
             f"There is no recipe '{name}'.", f"{closest(name, RECIPES)}Pass one of: {', '.join(RECIPES)}."
         )
-    return yaml.safe_load(_file(name, get_variant(variant).name).read_text(encoding="utf-8"))
+    return read_yaml(_file(name, get_variant(variant).name).read_bytes(), f"recipe {name}")
 
 
 def _file(name: str, variant: str) -> Traversable:
