@@ -53,6 +53,13 @@ def first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def excerpt(value: object, length: int = 80) -> str:
+    """What a file says, for a message: on one line, invisible characters escaped, and no longer than that."""
+    text = str(value)[: length + 1]
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return shown if len(shown) <= length else f"{shown[: length - 1]}…"
+
+
 def closest(word: str, choices: Iterable[str]) -> str:
     """Return "Did you mean 'x'? " for the closest of `choices`, or an empty string.
 

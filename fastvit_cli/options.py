@@ -145,6 +145,12 @@ class ModelConfig(ComputeConfig):
         metavar="TAG",
     )
     ema: bool = option(True, "Take the averaged (EMA) weights where a file holds both kinds.", panel=PANEL_MODEL)
+    ckpt_key: str | None = option(
+        None,
+        "Which network to take of a file that holds several, such as student; the refusal names them.",
+        panel=PANEL_MODEL,
+        metavar="NAME",
+    )
 
 
 def processes_option(panel: str | None = None) -> Any:

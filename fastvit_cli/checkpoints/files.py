@@ -1,18 +1,20 @@
 """Tensors from files and to files. Nothing here ever runs code that a file brings along."""
 
 import hashlib
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from fastvit_cli.atomic import replaced_when_done
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.checkpoints.metadata import METADATA_KEY
+from fastvit_cli.checkpoints.networks import find_network
+from fastvit_cli.checkpoints.stored import StoredTensor
+from fastvit_cli.checkpoints.torch_files import read_torch_file
+from fastvit_cli.errors import FastViTError, excerpt
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
 EXPORTED_SUFFIXES = (".onnx", ".mlpackage", ".pt2", ".torchscript", ".xml")
@@ -24,18 +26,24 @@ _WEIGHTS_HINT = "Pass a .safetensors, .pth, .pth.tar, .pt or .bin file with Fast
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """Tensors as a file holds them, wrappers peeled, and the text metadata of a safetensors header."""
+    """The tensors of the network in a file, wrappers peeled; the text metadata of a safetensors header; and what was
+    peeled, chosen or passed over, for the user to read."""
 
     path: Path
     tensors: dict[str, Tensor]
     metadata: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
-def read_weights(path: Path, prefer_ema: bool = True) -> WeightsFile:
-    """Read any file of tensors: safetensors, or a PyTorch pickle under `weights_only=True`.
+def read_weights(path: Path, prefer_ema: bool = True, key: str | None = None) -> WeightsFile:
+    """Read any file of tensors: safetensors, or what `torch.save` wrote, of which nothing is run.
+
+    Args:
+        prefer_ema, key: which network is meant where there are several, see `networks.find_network`.
 
     Raises:
-        FastViTError: missing, empty, a folder, exported, truncated, no weights in it, or a pickle that asks for code.
+        FastViTError: missing, empty, a folder, exported, truncated, without a FastViT or with several that might be
+            meant, or a pickle that asks for code.
     """
     _check_readable(path)
     try:
@@ -45,14 +53,18 @@ def read_weights(path: Path, prefer_ema: bool = True) -> WeightsFile:
         raise FastViTError(f"'{path}' cannot be read ({error.strerror}).", "Check its permissions.") from error
     # First, because the header length that a safetensors file begins with may look like the others: 0x80, or " <".
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _SAFETENSORS_HEADER_LIMIT:
-        return _read_safetensors(path)
+        return _read_safetensors(path, prefer_ema, key)
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<":
         raise FastViTError(f"'{path}' is a web page, not weights.", "Download the file itself again.")
     if start.startswith(b"version https://git-lfs"):
         raise FastViTError(f"'{path}' is a Git LFS pointer, not weights.", "Fetch the file with: git lfs pull")
     if start[:4] == b"PK\x03\x04" or start[:1] == b"\x80":
-        return WeightsFile(path, _peel(_read_pickle(path), path, prefer_ema), {})
-    return _read_safetensors(path)
+        content = read_torch_file(path)
+        if not content:
+            raise FastViTError(f"'{path}' holds no tensors.", _WEIGHTS_HINT)
+        found = find_network(content, f"'{path}'", prefer_ema, key)
+        return WeightsFile(path, {name: stored.read() for name, stored in found.tensors.items()}, {}, found.notes)
+    return _read_safetensors(path, prefer_ema, key)
 
 
 def _check_readable(path: Path) -> None:
@@ -70,79 +82,26 @@ def _check_readable(path: Path) -> None:
         raise FastViTError(f"'{path}' is empty.", "Its download or copy did not finish: fetch it again.")
 
 
-def _read_safetensors(path: Path) -> WeightsFile:
+def _read_safetensors(path: Path, prefer_ema: bool, key: str | None) -> WeightsFile:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            stored = {name: StoredTensor(name, partial(file.get_tensor, name)) for name in file.keys()}  # noqa: SIM118 - no mapping
             metadata = dict(file.metadata() or {})
+            notes: tuple[str, ...] = ()
+            if stored and (METADATA_KEY not in metadata or key is not None):  # ours holds one network and a checksum
+                found = find_network({(): stored}, f"'{path}'", prefer_ema, key)
+                stored, notes = dict(found.tensors), found.notes
+            tensors = {name: tensor.read() for name, tensor in stored.items()}
+    except FastViTError:
+        raise
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise FastViTError(
-            f"'{path}' is neither a whole safetensors file nor a PyTorch checkpoint ({error}).", _WEIGHTS_HINT
+            f"'{path}' is neither a whole safetensors file nor a PyTorch checkpoint ({excerpt(error)}).",
+            _WEIGHTS_HINT,
         ) from error
-    return WeightsFile(path, _drop_prefixes(tensors), metadata)
-
-
-def _read_pickle(path: Path) -> Any:
-    import argparse
-
-    try:
-        if zipfile.is_zipfile(path):
-            _check_records(path)
-        # Old trainers keep their parsed options beside the weights; a Namespace is plain data.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise FastViTError(
-            f"'{path}' asks to run code on loading, or is damaged; nothing in it was run.",
-            "Ask its author for a file of plain tensors (safetensors, or torch.save of a state dict).",
-        ) from error
-    except Exception as error:  # torch raises many types on damaged archives, none of them its own
-        raise FastViTError(
-            f"'{path}' is a damaged PyTorch checkpoint ({type(error).__name__}).", "Fetch or save it again."
-        ) from error
-
-
-def _check_records(path: Path) -> None:
-    """Compare the records of torch's archive with their checksums, which torch.load does not do."""
-    with zipfile.ZipFile(path) as archive:
-        for record in archive.infolist():
-            if record.external_attr & 0x10:  # marked as a folder: torch would return memory as it finds it
-                raise zipfile.BadZipFile(f"{record.filename} is no record")
-            if record.CRC == 0:  # torch.serialization.set_crc32_options(False) leaves them out
-                continue
-            with archive.open(record) as content:
-                while content.read(2**20):
-                    pass
-
-
-_EMA_WRAPPERS = ("state_dict_ema", "model_ema", "ema")
-_PLAIN_WRAPPERS = ("state_dict", "model")
-
-
-def _peel(content: Any, path: Path, prefer_ema: bool) -> dict[str, Tensor]:
-    """Find the state dict inside what trainers wrap around it."""
-    order = _EMA_WRAPPERS + _PLAIN_WRAPPERS if prefer_ema else _PLAIN_WRAPPERS + _EMA_WRAPPERS
-    for _ in range(3):  # one more than the deepest seen, {"model": {"state_dict": {...}}}
-        inner = [content.get(key) for key in order] if isinstance(content, Mapping) else []
-        content = next((found for found in inner if isinstance(found, Mapping) and found), content)
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
-    if not tensors:
-        raise FastViTError(f"'{path}' holds no tensors ({type(content).__name__}).", _WEIGHTS_HINT)
-    return _drop_prefixes(tensors)
-
-
-_PREFIXES = ("module.", "_orig_mod.", "backbone.", "image_encoder.model.")
-
-
-def _drop_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take off what DataParallel, torch.compile and detectors put before every key of the backbone."""
-    for _ in _PREFIXES:
-        for prefix in _PREFIXES:
-            if any(key.startswith(prefix) for key in tensors):
-                tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    return tensors
+    return WeightsFile(path, tensors, metadata, notes)
 
 
 def tensors_checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -1,5 +1,6 @@
 """Recognising a FastViT from keys and shapes alone, and bringing its tensors to the native names."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +9,18 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.checkpoints.keymaps import native_to_reference, reference_to_native
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, excerpt
 from fastvit_cli.models.network import Form
 from fastvit_cli.models.variants import VARIANTS, Variant
 
 Naming = Literal["native", "reference"]
 _STEM = {"native": "stem.0.", "reference": "patch_embed.0."}
+# Names that every layout has, and no other family has both of, below any prefix of whole dotted parts.
+STEM_OF_A_FASTVIT = re.compile(
+    r"(?:^|(?<=\.))(?:stem\.0\.(?:conv_kxk|reparam_conv)|patch_embed\.0\.(?:rbr_conv|reparam_conv))\."
+)
+BLOCK_OF_A_FASTVIT = re.compile(r"(?:^|(?<=\.))(?:stages\.0\.blocks\.0\.mlp|network\.0\.0\.convffn)\.fc1\.weight$")
+TOP_MODULES = frozenset(("stem", "stages", "final_conv", "head", "patch_embed", "network", "conv_exp"))
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,13 @@ def detect_layout(tensors: Mapping[str, Tensor], where: str) -> Layout:
     """
     naming = next((name for name, stem in _STEM.items() if any(key.startswith(stem) for key in tensors)), None)
     if naming is None:
-        raise _not_a_fastvit(tensors, where)
+        raise not_a_fastvit(tensors, where)
     attention = any("token_mixer.qkv." in key for key in tensors)
     native = tensors if naming == "native" else _to_native(tensors, attention)
     variant = _detect_variant(native, attention)
     if variant is None:
-        raise _not_a_fastvit(tensors, where)
+        raise not_a_fastvit(tensors, where)
+    _check_channels(native, where)
     head = native.get("head.fc.weight")
     return Layout(
         naming="native" if naming == "native" else "reference",
@@ -107,8 +115,24 @@ def _detect_variant(native: Mapping[str, Tensor], attention: bool) -> Variant | 
     )
 
 
-def _not_a_fastvit(tensors: Mapping[str, Tensor], where: str) -> FastViTError:
-    some = ", ".join(list(tensors)[:3])
+def _check_channels(native: Mapping[str, Tensor], where: str) -> None:
+    """Raises:
+    FastViTError: the network takes other images than RGB.
+    """
+    channels = {
+        value.shape[1] for key, value in native.items() if key.startswith(_STEM["native"]) and value.ndim == 4
+    }
+    if len(channels) == 1 and channels != {3}:
+        count = channels.pop()
+        images = "greyscale images (1 channel)" if count == 1 else f"images of {count} channels"
+        raise FastViTError(
+            f"The network in {where} takes {images}; the networks here take RGB images.",
+            "Train it again on RGB images: grey ones are read as RGB, too.",
+        )
+
+
+def not_a_fastvit(tensors: Mapping[str, object], where: str) -> FastViTError:
+    some = ", ".join(excerpt(name) for name in list(tensors)[:3])
     return FastViTError(
         f"{where} is no FastViT: {len(tensors)} tensors, the first named {some}.",
         f"Pass weights of one of: {', '.join(VARIANTS)}.",
@@ -122,7 +146,7 @@ def check_fits(native: Mapping[str, Tensor], expected: Mapping[str, Tensor], lay
         FastViTError: keys or shapes differ (the count and the first three), or values are not finite.
     """
     problems = [f"{key} is missing" for key in expected if key not in native]
-    problems += [f"{key} is not part of it" for key in native if key not in expected]
+    problems += [f"{excerpt(key)} is not part of it" for key in native if key not in expected]
     problems += [
         f"{key} is {_size(native[key])}, not {_size(expected[key])}"
         for key in expected
@@ -135,7 +159,11 @@ def check_fits(native: Mapping[str, Tensor], expected: Mapping[str, Tensor], lay
             f"{', '.join(problems[:3])}{more}.",
             "The file is incomplete or was changed: save or download it again.",
         )
-    whole = [key for key in expected if expected[key].is_floating_point() and not native[key].is_floating_point()]
+    whole = [
+        key
+        for key in expected
+        if native[key].is_complex() or (expected[key].is_floating_point() and not native[key].is_floating_point())
+    ]
     if whole:
         raise FastViTError(
             f"{where} holds {str(native[whole[0]].dtype).removeprefix('torch.')} numbers in {whole[0]}, where a "

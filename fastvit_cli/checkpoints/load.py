@@ -20,12 +20,17 @@ from fastvit_cli.models.preprocessing import default_preprocessing
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network in evaluation mode, what is known of it, and how its file was recognised."""
+    """A network in evaluation mode, what is known of it, and how its file was recognised.
+
+    Attributes:
+        notes: what was peeled, chosen or passed over in the file, for the user to read.
+    """
 
     network: FastViT
     info: ModelInfo
     layout: Layout
     path: Path | None
+    notes: tuple[str, ...] = ()
 
 
 def load_model(path: str | Path) -> FastViT:
@@ -39,16 +44,17 @@ def load_model(path: str | Path) -> FastViT:
     return load_checkpoint(Path(path)).network
 
 
-def load_checkpoint(path: Path, prefer_ema: bool = True) -> LoadedModel:
+def load_checkpoint(path: Path, prefer_ema: bool = True, key: str | None = None) -> LoadedModel:
     """Load network and metadata from a weights file; what that does not say, timm's config.json beside it may.
 
     Args:
         prefer_ema: take the EMA weights where a trainer saved both.
+        key: the name of the network in a file that holds several; None where there is no doubt.
 
     Raises:
         FastViTError: no such file, not a FastViT, or changed since it was written.
     """
-    file = read_weights(path, prefer_ema)
+    file = read_weights(path, prefer_ema, key)
     stored = ModelInfo.from_json(file.metadata[METADATA_KEY]) if METADATA_KEY in file.metadata else None
     if stored is not None and stored.checksum not in (None, tensors_checksum(file.tensors)):
         raise FastViTError(
@@ -67,7 +73,7 @@ def load_checkpoint(path: Path, prefer_ema: bool = True) -> LoadedModel:
         loaded = replace(loaded, info=stored)
     else:
         loaded = replace(loaded, info=with_hub_config(loaded.info, path))
-    return replace(loaded, path=path)
+    return replace(loaded, path=path, notes=file.notes)
 
 
 def from_tensors(tensors: Mapping[str, Tensor], where: str) -> LoadedModel:
@@ -82,6 +88,9 @@ def from_tensors(tensors: Mapping[str, Tensor], where: str) -> LoadedModel:
         network = create_model(layout.variant.name, num_classes=layout.num_classes, fused=layout.form != "unfused")
         network = fuse_all(network) if layout.form == "all" else network.eval()
     expected = network.state_dict()
+    for name, value in expected.items():  # older programs leave these counters out, and nothing here reads them
+        if name.endswith(".num_batches_tracked"):
+            native.setdefault(name, torch.zeros_like(value, device="cpu"))
     check_fits(native, expected, layout, where)
     # Copies, for a network may be changed in place; float16 and bfloat16 files become float32.
     whole = {

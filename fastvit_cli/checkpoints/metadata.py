@@ -1,16 +1,21 @@
 """What we know of a model beside its weights; written into every file as one JSON text."""
 
 import json
+import math
+import typing
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from types import UnionType
+from typing import Any, Literal
 
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.errors import FastViTError, excerpt
 from fastvit_cli.models.network import Form
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import VARIANTS
 
 METADATA_KEY = "fastvit"
 METADATA_VERSION = 1
+_MOST_LETTERS = 8 * 2**20
+_LARGEST_IMAGE, _MOST_CLASSES = 8192, 10**6  # pixels a side; both far above what anybody trains
 OTHER_VARIANT = "other"  # an exported file that does not say what network is inside
 
 
@@ -74,34 +79,84 @@ class ModelInfo:
         """Parse what `to_json` wrote.
 
         Raises:
-            FastViTError: not our metadata, or of a newer version than this program knows.
+            FastViTError: not our metadata, of a version that this program does not know, or values of no model.
         """
+        if len(text) > _MOST_LETTERS:
+            raise _unreadable(f"it is {len(text)} letters long")
         try:
-            fields = dict(json.loads(text))
-            version = fields.pop("version")
+            given = _object(json.loads(text), "metadata")
+            version = given.pop("version")
             if version != METADATA_VERSION:
                 raise FastViTError(
-                    f"The file's metadata has version {version}; this program knows version {METADATA_VERSION}.",
+                    f"The file's metadata has version {excerpt(version)}; this program knows version "
+                    f"{METADATA_VERSION}.",
                     "Upgrade fastvit.",
                 )
-            preprocessing = dict(fields.pop("preprocessing"))
-            for name in ("mean", "std"):
-                preprocessing[name] = tuple(float(value) for value in preprocessing[name])
-            names, described = fields.pop("class_names"), fields.pop("class_descriptions", None)
-            info = cls(
-                **fields,
-                preprocessing=Preprocessing(**preprocessing),
-                class_names=None if names is None else tuple(str(name) for name in names),
-                class_descriptions=None if described is None else tuple(str(name) for name in described),
-            )
-            for given in (info.class_names, info.class_descriptions):
-                if given and info.num_classes and len(given) != info.num_classes:
-                    raise ValueError(f"{len(given)} class names for {info.num_classes} classes")
-        except (ValueError, TypeError, KeyError) as error:
-            if isinstance(error, FastViTError):
-                raise
-            raise FastViTError(
-                f"The fastvit metadata in the file cannot be read ({type(error).__name__}: {error}).",
-                "It was damaged or written by a newer version: upgrade fastvit, or pass another file.",
-            ) from error
+            preprocessing = _checked(Preprocessing, _object(given.pop("preprocessing"), "preprocessing"))
+            info = cls(**_checked(cls, given), preprocessing=Preprocessing(**preprocessing))
+            _check_ranges(info)
+        except FastViTError:
+            raise
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+            raise _unreadable(f"{type(error).__name__}: {excerpt(error)}") from error
         return info
+
+
+def _unreadable(why: str) -> FastViTError:
+    return FastViTError(
+        f"The fastvit metadata in the file cannot be read ({why}).",
+        "It was damaged or written by a newer version: upgrade fastvit, or pass another file.",
+    )
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is {excerpt(repr(value), 40)}")
+    return dict(value)
+
+
+def _checked(kind: type, given: dict[str, Any]) -> dict[str, Any]:
+    """The values of a dataclass as JSON gives them, of exactly the types that its fields have.
+
+    Raises:
+        TypeError: another type, an unknown name, or a number that is none.
+    """
+    hints = typing.get_type_hints(kind)
+    return {name: _of_type(value, hints[name], name) for name, value in given.items()}
+
+
+def _of_type(value: Any, hint: Any, name: str) -> Any:
+    kinds = typing.get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    for kind in kinds:
+        origin, args = typing.get_origin(kind) or kind, typing.get_args(kind)
+        if origin is tuple and isinstance(value, list):
+            each = args[:1] * len(value) if args[-1] is ... else args
+            return tuple(_of_type(item, one, name) for item, one in zip(value, each, strict=True))
+        if origin is Literal and isinstance(value, str) and value in args:
+            return value
+        if kind is float and type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+        if type(value) is origin and origin is not float:
+            return value
+    raise TypeError(f"{name} is {excerpt(repr(value), 40)}")
+
+
+def _check_ranges(info: ModelInfo) -> None:
+    """Raises:
+    ValueError: numbers and texts of the right type that no model has.
+    """
+    preprocessing, names = info.preprocessing, (*(info.class_names or ()), *(info.class_descriptions or ()))
+    bounds = (
+        ("img_size", preprocessing.img_size, 1, _LARGEST_IMAGE),
+        ("the smallest std", min(preprocessing.std), 1e-6, 1e6),
+        ("num_classes", info.num_classes, 0, _MOST_CLASSES),
+        ("the length of variant", len(info.variant), 0, 80),
+        ("the length of interpolation", len(preprocessing.interpolation), 0, 80),
+        ("the length of a class name", max(map(len, names), default=0), 0, 1000),
+    )
+    for name, value, least, most in bounds:
+        if not least <= value <= most:
+            raise ValueError(f"{name} is {value}")
+    for given in (info.class_names, info.class_descriptions):
+        if given and info.num_classes and len(given) != info.num_classes:
+            raise ValueError(f"{len(given)} class names for {info.num_classes} classes")

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-import yaml
 
+from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.checkpoints.hub import FOLDER_PREFIX, HUB_PREFIX, HubModel, load_hub, published_model
 from fastvit_cli.checkpoints.hub_folder import CONFIG as HUB_CONFIG
 from fastvit_cli.checkpoints.hub_folder import weights_in
@@ -19,6 +19,7 @@ from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import ModelConfig
+from fastvit_cli.yaml_files import read_yaml_file
 
 RUNS = Path("runs")
 LATEST = "latest"
@@ -33,6 +34,7 @@ class ModelSource:
     Attributes:
         reason: for the user to read.
         prefer_ema: take the EMA weights where the file holds both.
+        ckpt_key: the name of the network in a file that holds several.
         wanted_variant: what file or published weights must turn out to be; None for any.
         seed: of random weights.
     """
@@ -42,6 +44,7 @@ class ModelSource:
     hub: HubModel | None = None
     random_variant: str | None = None
     prefer_ema: bool = True
+    ckpt_key: str | None = None
     wanted_variant: str | None = None
     seed: int = 0
 
@@ -64,8 +67,13 @@ def select_source(config: ModelConfig, *, random_allowed: bool, default_variant:
         FastViTError: nothing that can be meant; names the three ways.
     """
     source = _select(config, random_allowed, default_variant)
+    if config.ckpt_key is not None and (source.path is None or source.path.suffix in EXPORTED_SUFFIXES):
+        raise FastViTError(
+            "--ckpt-key names a network in a weights file, and none is read here.",
+            "Pass --ckpt with the file, or leave it out.",
+        )
     wanted = None if config.variant is None else get_variant(config.variant).name
-    return replace(source, prefer_ema=config.ema, wanted_variant=wanted)
+    return replace(source, prefer_ema=config.ema, ckpt_key=config.ckpt_key, wanted_variant=wanted)
 
 
 def _select(config: ModelConfig, random_allowed: bool, default_variant: str | None) -> ModelSource:
@@ -161,7 +169,7 @@ def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedMo
         FastViTError: whatever is wrong with the file, or it is of another variant than `--variant` names.
     """
     if source.path is not None:
-        loaded = load_checkpoint(source.path, source.prefer_ema)
+        loaded = load_checkpoint(source.path, source.prefer_ema, source.ckpt_key)
     elif source.hub is not None:
         loaded = load_hub(source.hub)
     else:
@@ -179,8 +187,8 @@ def trained_on(path: Path | None, info: ModelInfo) -> str | None:
     if info.data is not None or path is None:
         return info.data
     try:
-        options = yaml.safe_load((path.parent / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        options = read_yaml_file(path.parent / CONFIG)
+    except (OSError, FastViTError):
         return None
     data = options.get("data") if isinstance(options, dict) else None
     return data if isinstance(data, str) else None

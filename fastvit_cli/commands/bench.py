@@ -92,6 +92,8 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
         loaded = load_source(source)
     except FastViTError as error:
         return Subject(name=source.name, error=error.message)
+    for note in loaded.notes:
+        session.note(note)
     if source.path is not None:
         top1, top1_source = loaded.info.top1, "measured"
     else:

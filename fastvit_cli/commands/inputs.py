@@ -47,7 +47,10 @@ def announced_model(config: ModelConfig, session: Session, *, random_allowed: bo
     resolve_device(config.device)
     source = announced_source(config, session, random_allowed=random_allowed)
     with session.bar("Loading"):
-        return load_source(source)
+        loaded = load_source(source)
+    for note in loaded.notes:
+        session.note(note)
+    return loaded
 
 
 def announced_data(data: str | None, from_checkpoint: str | None, session: Session) -> "DataChoice":

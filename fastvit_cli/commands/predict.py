@@ -25,7 +25,7 @@ def predict(config: PredictConfig, session: Session) -> int:
     session.device = str(device)
     paths = find_images(config.images)
     source = announced_source(config, session, random_allowed=False)
-    opened = open_source(source, device)
+    opened = open_source(source, device, session.note)
     size = opened.info.preprocessing.at_size(config.img_size).img_size
     chosen = with_engine(opened, config.engine, size, len(paths))
     session.note(f"Engine: {chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason}).")

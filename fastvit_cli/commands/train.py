@@ -187,10 +187,13 @@ def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedM
         return None
     from fastvit_cli.checkpoints.select import load_source, select_source
 
-    names = {key: wanted[key] for key in ("ckpt", "variant", "pretrained", "ema") if key in wanted}
+    names = {key: wanted[key] for key in ("ckpt", "variant", "pretrained", "ema", "ckpt_key") if key in wanted}
     source = select_source(ModelConfig(**names), random_allowed=False)
     with session.bar("Loading the weights to start from"):
-        return load_source(source)
+        loaded = load_source(source)
+    for note in loaded.notes:
+        session.note(note)
+    return loaded
 
 
 def _run_to_resume(resume: str) -> tuple[Path, dict[str, Any]]:

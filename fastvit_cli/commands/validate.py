@@ -74,8 +74,8 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     folder = None if config.report is None else prepare_folder(Path(config.report))
     with world.main_first():  # of several processes one downloads
         source = announced_source(config, session, random_allowed=False)
-        opened = open_source(source, device)
-    other = None if config.compare is None else open_source(_compared(config.compare, config), device)
+        opened = open_source(source, device, session.note)
+    other = None if config.compare is None else open_source(_compared(config.compare, config), device, session.note)
     with world.main_first():
         data = announced_data(config.data, trained_on(source.path, opened.info), session)
     if config.check_data:
@@ -128,7 +128,7 @@ def _listeners(session: Session, bar: "Bar") -> "Listeners":
         progress=bar.update,
         unreadable=session.unreadable,
         engine=lambda words: session.note(f"Engine: {words}."),
-        assumed=lambda sentence: session.note(sentence, style="yellow"),
+        note=session.note,
         smaller_batch=lambda images: session.note(
             f"The device is out of memory: going on with {images} images at once.", style="yellow"
         ),

@@ -108,7 +108,7 @@ def validate_all(
 
 def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Listeners) -> ModelRow:
     file = find_checkpoint(path) or path
-    opened = open_runtime(file, device, config.ema)
+    opened = open_runtime(file, device, config.ema, config.ckpt_key, listeners.note)
     data = choose_data(config.data, trained_on(file, opened.info))
     result = validate(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result
     return ModelRow(

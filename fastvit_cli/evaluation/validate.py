@@ -113,15 +113,15 @@ class Listeners:
         progress: called with (class folders listed, their number), then with (images done, images in all).
         unreadable: called for an image that cannot be read, once.
         engine: called with what was chosen, before the first image.
-        assumed: called with what was taken for granted, one sentence each, before the first image.
         smaller_batch: called when the device is out of memory, with the images at once from now on.
+        note: called with what was chosen, taken for granted or passed over, a sentence each.
     """
 
     progress: Callable[[int, int], None] | None = None
     unreadable: Callable[[Unreadable], None] | None = None
     engine: Callable[[str], None] | None = None
-    assumed: Callable[[str], None] | None = None
     smaller_batch: Callable[[int], None] | None = None
+    note: Callable[[str], None] | None = None
 
 
 def validate(
@@ -231,8 +231,8 @@ def _labelled_images(
     else:
         match = match_classes(images, info.num_classes, info.class_names)
         images = with_model_classes(images, match)
-        if match.assumed and tell.assumed is not None:
-            tell.assumed(match.assumed)
+        if match.assumed and tell.note is not None:
+            tell.note(match.assumed)
     if config.valid_labels is None:
         return images, None
     allowed = read_valid_labels(Path(config.valid_labels).expanduser(), info.num_classes, info.class_names)

@@ -1,5 +1,6 @@
 """Any file that holds a FastViT, opened as a runtime."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -8,13 +9,21 @@ from fastvit_cli.checkpoints.select import ModelSource, check_variant, load_sour
 from fastvit_cli.runtimes.base import Runtime
 
 
-def open_runtime(path: Path, device: torch.device, prefer_ema: bool = True) -> Runtime:
+def open_runtime(
+    path: Path,
+    device: torch.device,
+    prefer_ema: bool = True,
+    ckpt_key: str | None = None,
+    on_note: Callable[[str], object] | None = None,
+) -> Runtime:
     """Open weights with PyTorch, an exported file by its suffix: `.onnx` with ONNX Runtime, `.mlpackage` with the
     emulator, `.xml` with OpenVINO, `.pt2` and `.torchscript` with PyTorch's loaders for files that one trusts.
 
     Args:
         device: where to compute; ONNX Runtime falls back to the CPU, and the emulator always uses it.
         prefer_ema: take the EMA weights where a weights file holds both.
+        ckpt_key: the name of the network in a weights file that holds several.
+        on_note: told what was peeled, chosen or passed over in a weights file.
 
     Raises:
         FastViTError: no such file, or not a FastViT.
@@ -42,11 +51,14 @@ def open_runtime(path: Path, device: torch.device, prefer_ema: bool = True) -> R
     from fastvit_cli.checkpoints.load import load_checkpoint
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
-    loaded = load_checkpoint(path, prefer_ema)
+    loaded = load_checkpoint(path, prefer_ema, ckpt_key)
+    if on_note is not None:
+        for note in loaded.notes:
+            on_note(note)
     return TorchRuntime(loaded.network, loaded.info, device)
 
 
-def open_source(source: ModelSource, device: torch.device) -> Runtime:
+def open_source(source: ModelSource, device: torch.device, on_note: Callable[[str], object] | None = None) -> Runtime:
     """Open whatever a command was told to use: a file as `open_runtime`, anything else with PyTorch.
 
     Raises:
@@ -55,7 +67,7 @@ def open_source(source: ModelSource, device: torch.device) -> Runtime:
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
     if source.path is not None:
-        runtime = open_runtime(source.path, device, source.prefer_ema)
+        runtime = open_runtime(source.path, device, source.prefer_ema, source.ckpt_key, on_note)
         check_variant(source, runtime.info)
         return runtime
     loaded = load_source(source)

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.errors import FastViTError, closest, excerpt
 from fastvit_cli.options import AUTO, AUTO_WORD, option_spec
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.recipe_files import read_recipe
@@ -65,16 +65,12 @@ def read_config_file(path: Path) -> dict[str, Any]:
     Raises:
         FastViTError: no such file, not YAML, or a name that is no option.
     """
-    import yaml
+    from fastvit_cli.yaml_files import read_yaml_file
 
     try:
-        content = yaml.safe_load(path.read_text())
+        content = read_yaml_file(path)
     except OSError as error:
         raise FastViTError(f"Cannot read '{path}' ({error.strerror}).", "Pass --config with a YAML file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FastViTError(
-            f"'{path}' is no YAML file.", "Pass a run's config.yaml, or lines of `name: value`."
-        ) from error
     return _checked_values(content, f"'{path}'")
 
 
@@ -88,8 +84,8 @@ def _checked_values(content: Any, where: str) -> dict[str, Any]:
         name = str(raw_name).replace("-", "_")
         if name not in types:
             raise FastViTError(
-                f"{where} sets '{raw_name}', which is no option.",
-                f"{closest(name, types)}See 'fastvit train --help'.",
+                f"{where} sets '{excerpt(raw_name)}', which is no option.",
+                f"{closest(name[:80], types)}See 'fastvit train --help'.",
             )
         value = AUTO if value == AUTO_WORD and name in autos else value
         values[name] = _checked_type(name, value, types[name], where)
@@ -103,7 +99,7 @@ def _checked_type(name: str, value: Any, hint: Any, where: str) -> Any:
             return float(value)
     if type(value) not in allowed:
         names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
-        raise FastViTError(f"{where} sets '{name}' to {value!r}.", f"It takes a value of type {names}.")
+        raise FastViTError(f"{where} sets '{name}' to {excerpt(repr(value))}.", f"It takes a value of type {names}.")
     return value
 
 

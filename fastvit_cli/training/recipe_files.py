@@ -54,14 +54,14 @@ def read_recipe(name: str, variant: str) -> dict[str, Any]:
     Raises:
         FastViTError: no such recipe or variant, or a recipe without values for the variant.
     """
-    import yaml
+    from fastvit_cli.yaml_files import read_yaml
 
     if name not in RECIPES:
         raise FastViTError(
             f"There is no recipe '{name}'.", f"{closest(name, RECIPES)}Pass one of: {', '.join(RECIPES)}."
         )
     file = resources.files("fastvit_cli.training") / "recipes" / f"{name}.yaml"
-    values: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    values: dict[str, Any] = read_yaml(file.read_bytes(), f"recipe {name}")
     return values | (_published(name, get_variant(variant)) if name in _PUBLISHED else {})
 
 

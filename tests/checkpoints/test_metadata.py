@@ -79,11 +79,62 @@ def test_not_our_metadata(text: str) -> None:
         lambda f: f.update(class_names=7),
         lambda f: f.update(class_names=["one too few"]),
         lambda f: f.update(unknown_field=1),
+        lambda f: f.update(preprocessing=[["img_size", 32]]),
+        *(
+            lambda f, size=size: f["preprocessing"].update(img_size=size)
+            for size in (10**9, 8193, 0, -32, 96.0, 96.5, True, "96", None, [96], 10**400)
+        ),
+        *(
+            lambda f, mean=mean: f["preprocessing"].update(mean=mean)
+            for mean in ([0.5, 0.5], [0.5] * 4, [], [0.5, 0.5, "0.5"], [0.5, 0.5, float("nan")], [[0.5]] * 3, 10**400)
+        ),
+        *(
+            lambda f, std=std: f["preprocessing"].update(std=[0.5, 0.5, std])
+            for std in (0, -0.5, float("inf"), None, True, 10**400)
+        ),
+        *(
+            lambda f, crop=crop: f["preprocessing"].update(crop_pct=crop)
+            for crop in (0, -1, float("nan"), "0.9", None, True)
+        ),
+        lambda f: f["preprocessing"].update(interpolation=3),
+        lambda f: f["preprocessing"].update(interpolation="x" * 9999),
+        *(
+            lambda f, names=names: f.update(class_names=names)
+            for names in ([1, 2, 3, 4], "abcd", [["a"]] * 4, {"a": 1}, [None] * 4, ["x" * 9999] * 4)
+        ),
+        *(
+            lambda f, count=count: f.update(num_classes=count, class_names=None)
+            for count in (-1, 10**9, 4.0, "4", None, True)
+        ),
+        *(lambda f, form=form: f.update(form=form) for form in ("", "half", None, 1)),
+        *(lambda f, variant=variant: f.update(variant=variant) for variant in (None, 8, ["t8"], "x" * 9999)),
+        *(lambda f, top1=top1: f.update(top1=top1) for top1 in ("81", float("nan"), True)),
+        lambda f: f.update(epoch=1.5),
+        lambda f: f.update(data=["/photos"]),
+        lambda f: f.update(recipe=[1]),
+        lambda f: f.update(checksum=7),
     ],
 )
 def test_broken_fields(info: ModelInfo, change: Callable[[dict[str, Any]], Any]) -> None:
-    with pytest.raises(FastViTError):
+    with pytest.raises(FastViTError) as caught:
         ModelInfo.from_json(changed(info, change))
+    assert len(caught.value.message) < 250
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 200_000, '"' + "x" * 9_000_000 + '"', "9" * 5000])
+def test_deep_or_long_text(text: str) -> None:
+    with pytest.raises(FastViTError, match="cannot be read") as caught:
+        ModelInfo.from_json(text)
+    assert len(caught.value.message) < 250
+
+
+def test_whole_numbers_for_fractions(info: ModelInfo) -> None:
+    """JSON of another program writes 1 for 1.0."""
+    text = changed(info, lambda f: f["preprocessing"].update(mean=[0, 0, 0], std=[1, 1, 1], crop_pct=1))
+    preprocessing = ModelInfo.from_json(text).preprocessing
+    assert (preprocessing.mean, preprocessing.std, preprocessing.crop_pct) == ((0.0,) * 3, (1.0,) * 3, 1.0)
+    assert type(preprocessing.mean[0]) is type(preprocessing.crop_pct) is float
 
 
 def test_newer_version(info: ModelInfo) -> None:

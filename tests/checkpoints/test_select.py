@@ -9,6 +9,7 @@ import torch
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.select import BEST, LAST, load_source, newest_run, select_source, trained_on
+from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.options import ModelConfig
 
@@ -75,3 +76,17 @@ def test_what_an_export_was_trained_on_is_known_from_its_run_folder(tmp_path: Pa
         assert trained_on(file, info) == expected
         assert trained_on(file, replace(info, data="demo")) == "demo"
     assert trained_on(None, info) is None
+
+
+def test_a_network_is_named_only_of_a_weights_file(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"x")
+    for config in (
+        ModelConfig(variant="t8", ckpt_key="student"),
+        ModelConfig(ckpt="hf-hub:timm/fastvit_t8.apple_in1k", ckpt_key="student"),
+        ModelConfig(ckpt=str(tmp_path / "m.onnx"), ckpt_key="student"),
+    ):
+        with pytest.raises(FastViTError, match="--ckpt-key names a network in a weights file, and none is read"):
+            select_source(config, random_allowed=True)
+    source = select_source(ModelConfig(ckpt=str(saved), ckpt_key="student"), random_allowed=True)
+    with pytest.raises(FastViTError, match="holds no network 'student'"):
+        load_source(source)
