@@ -53,7 +53,7 @@ def open_teacher(config: TrainConfig, student: ModelInfo, device: torch.device) 
     source = select_source(ModelConfig(ckpt=name), random_allowed=False)
     assert source.path is not None
     if source.path.suffix in EXPORTED_SUFFIXES:
-        runtime = open_source(source, device)
+        runtime = open_source(source, device, config.trust)
         _check_info(name, runtime.info, student)
         _check_only_size(name, runtime.info.preprocessing.img_size, student)
         return Teacher(name, _asked_by_batch(runtime, device))
