@@ -23,9 +23,9 @@ from fastvit_cli.commands.reparam import reparam
 from fastvit_cli.commands.signature import add_command
 from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
-from fastvit_cli.devices import share_the_cores
+from fastvit_cli.devices import is_out_of_memory, share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
-from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, unexpected
+from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, WorkFailedError, unexpected
 from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
 from fastvit_cli.names import ODD
@@ -104,8 +104,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FastViTError as error:
         return _report(command, error, error, as_json, verbose)
     except Exception as error:
-        return _report(command, unexpected(error), error, as_json, verbose)
+        return _report(command, _understood(error), error, as_json, verbose)
     return code if isinstance(code, int) else EXIT_DONE
+
+
+def _understood(error: Exception) -> FastViTError:
+    if "torch" in sys.modules and is_out_of_memory(error):
+        return WorkFailedError(
+            "There is not enough memory.", "Pass a smaller --batch-size or --img-size, or fewer --workers."
+        )
+    return unexpected(error)
 
 
 @contextlib.contextmanager

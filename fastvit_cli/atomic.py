@@ -9,6 +9,8 @@ from pathlib import Path
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.names import ODD
 
+_STEM = 40  # letters of a name that a temporary one keeps, at most 4 bytes each
+
 
 @contextlib.contextmanager
 def replaced_when_done(path: Path) -> Iterator[Path]:
@@ -28,10 +30,16 @@ def replaced_when_done(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise FastViTError(
-            f"Writing '{path}' failed ({error.strerror or error}).", "Free some space or pass another --output."
+            f"Writing '{path}' failed ({error.strerror or error}).",
+            "Free some space, there and where TMPDIR is, or pass another --output.",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_prefix(path: Path) -> str:
+    """How a temporary name begins: not with the whole name, beside which a long one has no room for more."""
+    return f".{path.stem[:_STEM]}."
 
 
 def check_writable(path: Path) -> None:
@@ -42,9 +50,13 @@ def check_writable(path: Path) -> None:
 def refuse_existing(path: Path, force: bool) -> None:
     """
     Raises:
-        FastViTError: the output exists and `force` is not set.
+        FastViTError: the output exists and `force` is not set, or can have no such name.
     """
-    if (path.exists() or path.is_symlink()) and not force:
+    try:
+        exists = path.exists() or path.is_symlink()
+    except OSError as error:  # the name is too long
+        raise FastViTError(f"Cannot write '{path}' ({error.strerror}).", "Pass another --output.") from error
+    if exists and not force:
         raise FastViTError(f"The output '{path}' exists.", "Pass --force to overwrite it, or another --output.")
 
 
@@ -60,7 +72,7 @@ def _temporary(path: Path) -> Path:
         if path.is_dir():
             raise FastViTError(f"'{path}' is a folder.", "Pass --output with the name of a file.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(path), suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise FastViTError(
             f"Cannot write to '{path.parent}' ({error.strerror or error}).",

@@ -1,8 +1,10 @@
 """Errors that are meant for the person who typed the command, and the exit codes of the program."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
+STANDARD_OUTPUT = "standard output"  # the name of the file in an `OSError` of printing a result
 EXIT_DONE = 0
 EXIT_FAILED = 1  # the work was tried and failed: a check did not hold, training diverged
 EXIT_USAGE = 2  # the input is wrong
@@ -19,7 +21,7 @@ class FastViTError(ValueError):
         hint: what to type or do instead, one line.
 
     Attributes:
-        after_result: the result was shown already, so that a JSON document is on stdout.
+        after_result: stdout takes no JSON document any more: the result is there already, or nothing can be.
     """
 
     exit_code = EXIT_USAGE
@@ -40,11 +42,42 @@ class WorkFailedError(FastViTError):
     exit_code = EXIT_FAILED
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_TEMPORARY = "No usable temporary directory"  # Python's own words, where every folder for them is full
+
+
 def unexpected(error: Exception) -> FastViTError:
-    """What to say of a bug of ours: two lines as well, the traceback on request."""
-    return WorkFailedError(
-        f"Something went wrong inside fastvit: {type(error).__name__}: {error}",
+    """What to say of what was not foreseen, in two lines too: where nothing can be written, else a bug of ours."""
+    return _nothing_written(error) or WorkFailedError(
+        f"Something went wrong inside fastvit: {type(error).__name__}: {' '.join(str(error).split())}",
         "Run it again with --verbose for the traceback, and please report it.",
+    )
+
+
+def conversion_failed(what: str, error: Exception) -> FastViTError:
+    """The error of a library that could not convert a network: they raise many types, none of them documented."""
+    return _nothing_written(error) or WorkFailedError(
+        f"{what} ({type(error).__name__}: {first_line(error)}).",
+        "See that the disk of TMPDIR has room; else run again with --verbose, and report the traceback.",
+    )
+
+
+def _nothing_written(error: Exception) -> WorkFailedError | None:
+    """For a full disk, or a reader of the result that went away; None for anything else."""
+    if isinstance(error, BrokenPipeError):
+        found = WorkFailedError("Nobody reads the result: the pipe was closed.", "Read all of it.")
+        found.after_result = True
+        return found
+    if not isinstance(error, OSError) or not (error.errno in _FULL or _NO_TEMPORARY in str(error)):
+        return None
+    reason = error.strerror or error
+    if error.filename == STANDARD_OUTPUT:
+        found = WorkFailedError(f"Writing to standard output failed ({reason}).", "Free some space where it goes.")
+        found.after_result = True
+        return found
+    where = f" '{error.filename}'" if error.filename else ""
+    return WorkFailedError(
+        f"Writing{where} failed ({reason}).", "Free some space; temporary files go to the folder that TMPDIR names."
     )
 
 

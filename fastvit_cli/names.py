@@ -1,7 +1,12 @@
-"""Names of files and classes, which may be odd bytes, as screens and text files can take them."""
+"""Names of files and classes, of any bytes and control characters, as screens and text files can take them."""
+
+import re
 
 ODD = "backslashreplace"
 """How a text is encoded that may hold such names: what has no code is written out, as Python does in its messages."""
+
+# Control characters, what ends a line, turns the direction of text around, or has no code at all.
+_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def printable(name: str) -> str:
@@ -11,3 +16,12 @@ def printable(name: str) -> str:
     'caf\\udce9.png'
     """
     return name.encode("utf-8", ODD).decode()
+
+
+def visible(text: str) -> str:
+    r"""The text on one line of a screen, where each character is seen and none has an effect.
+
+    >>> visible("cat\n\x1b[2J")
+    'cat\\n\\x1b[2J'
+    """
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

@@ -4,8 +4,11 @@ Core rooms declare a config with `option(...)` fields; `commands/signature.py` m
 YAML files use the same field names, and the config is what the core function takes. Nothing heavy is imported.
 """
 
+import errno
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from fastvit_cli.errors import FastViTError, closest
@@ -13,6 +16,8 @@ from fastvit_cli.errors import FastViTError, closest
 PANEL_MODEL = "Model"
 PANEL_DATA = "Data"
 PANEL_OUTPUT = "Output"
+MAX_IMG_SIZE = 8192  # up to here the first layer of the widest network has less than 2**31 values for an image
+_PATHS = frozenset(("FILE", "FOLDER", "PATH", "DATA", "RUN", "IMAGE", "NAME|FILE"))  # metavars of options
 AUTO_WORD, AUTO = "auto", -1  # as it is typed, and as the value that stands for it
 _KEY = "fastvit_option"
 
@@ -63,17 +68,49 @@ def flag_of(name: str) -> str:
 
 
 def check_values(config: Any) -> None:
-    """Check every option of a config against its spec: choices and bounds.
+    """Check every option of a config against its spec: choices, bounds, and paths that can be none.
 
     Raises:
-        FastViTError: a value that is none of the choices, or out of bounds.
+        FastViTError: a value that is none of the choices, out of bounds, empty, or no path.
     """
+    check_given(config, vars(config))
+
+
+def check_given(config: Any, given: Mapping[str, Any]) -> None:
+    """The same for some options of a config, or of its class, by their names."""
     for item in fields(config):
-        spec, value = option_spec(item.metadata), getattr(config, item.name)
+        spec, value = option_spec(item.metadata), given.get(item.name)
         if spec is None or value is None:
             continue
+        name = flag_of(item.name) if not spec.positional else str(spec.metavar)
         for single in value if isinstance(value, tuple) else (value,):
-            _check_value(flag_of(item.name), single, spec)
+            if isinstance(single, str):
+                _check_text(name, single, spec)
+            _check_value(name, single, spec)
+
+
+def _check_text(flag: str, text: str, spec: OptionSpec) -> None:
+    if not text.strip():
+        raise FastViTError(
+            f"{flag} is empty.",
+            "Pass a value, or leave it out. If a variable of your shell stands there, it is not set.",
+        )
+    if spec.metavar not in _PATHS:
+        return
+    try:
+        Path(text).expanduser().lstat()
+    except RuntimeError as error:  # of expanduser
+        raise FastViTError(
+            f"{flag} is '{text}', and there is no user '{text[1:].partition('/')[0]}' here.", "Write the folder out."
+        ) from error
+    except ValueError as error:
+        raise FastViTError(f"{flag} is {text!a}, which no file can be called.", "Pass another name.") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise FastViTError(
+                f"{flag} has a name of {max(map(len, Path(text).parts))} letters, too long for a file.",
+                "Pass a shorter one.",
+            ) from error
 
 
 def _check_value(flag: str, value: Any, spec: OptionSpec) -> None:
@@ -150,6 +187,15 @@ class ModelConfig(ComputeConfig):
         "Which network to take of a file that holds several, such as student; the refusal names them.",
         panel=PANEL_MODEL,
         metavar="NAME",
+    )
+
+
+def trust_option() -> Any:
+    """The `--trust` of a command."""
+    return option(
+        False,
+        "Open .pt2 and .torchscript files, which can run code on this machine: only if you trust their author.",
+        panel=PANEL_MODEL,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastvit_cli.atomic import check_writable, replaced_when_done
+from fastvit_cli.atomic import check_writable, refuse_existing, replaced_when_done
 from fastvit_cli.errors import FastViTError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -155,3 +155,13 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path, mask: int, mode: 
     finally:
         os.umask(old)
     assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_name_as_long_as_a_file_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / f"{'n' * 250}.txt"
+    with replaced_when_done(path) as temporary:
+        temporary.write_text("whole")
+    assert path.read_text() == "whole"
+    with pytest.raises(FastViTError, match="File name too long") as error:
+        refuse_existing(tmp_path / ("n" * 300), force=True)
+    assert "another --output" in error.value.hint

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import TOTAL_STRIDE
 from fastvit_cli.models.variants import VARIANTS, get_variant
-from fastvit_cli.options import PANEL_MODEL, PANEL_OUTPUT, ComputeConfig, flag_of, option, output_option
+from fastvit_cli.options import MAX_IMG_SIZE, PANEL_MODEL, PANEL_OUTPUT, ComputeConfig, flag_of, option, output_option
 
 ENGINES = ("torch", "compile", "onnxruntime", "openvino", "coreml")  # bench.engines holds what each of them does
 FORMS = ("unfused", "branches", "all")  # models.network.Form
@@ -34,8 +34,8 @@ class BenchConfig(ComputeConfig):
     )
     ckpt: tuple[str, ...] = option(
         (),
-        "Weights file, .onnx, .mlpackage, run folder, hf-hub:org/name or latest to time; bare --ckpt means latest. "
-        "Repeat to compare.",
+        "Weights file, .onnx of any program, .mlpackage, run folder, hf-hub:org/name or latest to time; bare --ckpt "
+        "means latest. Repeat to compare.",
         panel=PANEL_MODEL,
         metavar="FILE",
     )
@@ -167,19 +167,19 @@ class BenchConfig(ComputeConfig):
     @property
     def batch_sizes(self) -> tuple[int, ...]:
         """Images in one step, each once."""
-        return _sweep("--batch-size", self.batch_size, 1)
+        return _sweep("--batch-size", self.batch_size, 1, None)
 
     @property
     def img_sizes(self) -> tuple[int | None, ...]:
         """Sides of the input in pixels; (None,) for the model's own."""
-        return (None,) if self.img_size is None else _sweep("--img-size", self.img_size, TOTAL_STRIDE)
+        return (None,) if self.img_size is None else _sweep("--img-size", self.img_size, TOTAL_STRIDE, MAX_IMG_SIZE)
 
 
-def _sweep(flag: str, text: str, minimum: int) -> tuple[int, ...]:
+def _sweep(flag: str, text: str, minimum: int, maximum: int | None) -> tuple[int, ...]:
     """`1,8,32` as numbers.
 
     Raises:
-        FastViTError: not whole numbers, or one below the minimum.
+        FastViTError: not whole numbers, or one out of bounds.
     """
     numbers = []
     for word in str(text).split(","):
@@ -191,4 +191,6 @@ def _sweep(flag: str, text: str, minimum: int) -> tuple[int, ...]:
             ) from None
         if numbers[-1] < minimum:
             raise FastViTError(f"{flag} is {numbers[-1]}.", f"Pass {minimum} or more.")
+        if maximum is not None and numbers[-1] > maximum:
+            raise FastViTError(f"{flag} is {numbers[-1]}.", f"Pass {minimum} to {maximum}.")
     return tuple(dict.fromkeys(numbers))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastvit_cli.bench.config import FORMS, BenchConfig
 from fastvit_cli.bench.engines.base import Job
 from fastvit_cli.bench.subjects import Case
-from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.metadata import OTHER_VARIANT, ModelInfo
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all, reparameterize
@@ -30,8 +30,9 @@ def job_of(config: BenchConfig, case: Case, label: str, device: torch.device) ->
     """
     info = info_of(case)
     size = info.preprocessing.img_size
-    if case.subject.path is not None and case.subject.info != info:
-        assert case.subject.info is not None
+    assert case.subject.info is not None
+    ours = case.subject.info.variant != OTHER_VARIANT  # a file of another program may take any size: its engine knows
+    if case.subject.path is not None and ours and case.subject.info != info:
         raise FastViTError(f"the file takes images of {case.subject.info.preprocessing.img_size} px alone")
     return Job(
         label=label,

@@ -39,6 +39,7 @@ from fastvit_cli.bench.rows import WHOLE_STEP, so_far, whole_step, with_figures,
 from fastvit_cli.bench.subjects import Case, Subject, blocks, check_engines
 from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp
 from fastvit_cli.bench.warnings import busy_warnings, row_warnings, speed_warnings
+from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
 from fastvit_cli.devices import is_out_of_memory, peak_memory_mb, resolve_device
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.cost import network_cost
@@ -183,24 +184,28 @@ def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: 
     try:
         load_library(entry.case.engine)
         job = job_of(config, entry.case, entry.row.label, device)
-        # On shapes alone: a real run here would warm up what is to be timed.
-        shape = shape_of(job.info, entry.case.fuse) if job.network is None else copy.deepcopy(job.network).to("meta")
-        cost = network_cost(shape, job.info.preprocessing.img_size)
-        entry.row = replace(entry.row, params=cost.params, multiply_adds=cost.multiply_adds * entry.case.batch_size)
+        if job.info.variant != OTHER_VARIANT:
+            entry.row = _with_cost(entry, job)
         job = replace(job, converted=convert(entry.case, job))
         if job.converted is not None:
             job = replace(job, network=None)  # the library makes its own copy of the weights
-        del shape
         _run_up(config, entry, job, limits)
-    except _failures_of(entry) as error:  # RuntimeError is what torch and its devices raise
+    except _failures_of(entry) as error:  # RuntimeError is torch's, OSError a full disk
         failure = error.with_traceback(None)  # which holds the tensors of the failed step
     else:
         return
     entry.prepared, entry.row = None, _failed(entry.row, failure)
 
 
+def _with_cost(entry: _Entry, job: Job) -> BenchRow:
+    """On shapes alone: a real run here would warm up what is to be timed."""
+    shape = shape_of(job.info, entry.case.fuse) if job.network is None else copy.deepcopy(job.network).to("meta")
+    cost = network_cost(shape, job.info.preprocessing.img_size)
+    return replace(entry.row, params=cost.params, multiply_adds=cost.multiply_adds * entry.case.batch_size)
+
+
 def _failures_of(entry: _Entry) -> tuple[type[Exception], ...]:
-    return (FastViTError, *(entry.prepared.failures if entry.prepared else (MemoryError, RuntimeError)))
+    return (FastViTError, *(entry.prepared.failures if entry.prepared else (MemoryError, RuntimeError, OSError)))
 
 
 def _run_up(config: BenchConfig, entry: _Entry, job: Job, limits: Limits) -> None:

@@ -61,6 +61,7 @@ def bench(config: BenchConfig, session: Session) -> int:
 def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
     """What was named, in the order ckpt, variant, each with its peers; else the newest run, else a random t8."""
     from fastvit_cli.bench.subjects import timm_peer
+    from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
 
     named = [ModelConfig(ckpt=ckpt) for ckpt in config.ckpt]
     named += [ModelConfig(variant=variant, pretrained=config.pretrained) for variant in config.variants]
@@ -69,7 +70,7 @@ def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
         subject = _subject(replace(model, seed=config.seed), session)
         subjects.append(subject)
         # Peers differ by variant alone: two files of one variant share one.
-        have = {other.info.variant for other in subjects if other.peer and other.info}
+        have = {other.info.variant for other in subjects if other.peer and other.info} | {OTHER_VARIANT}
         if config.peer and subject.info is not None and subject.info.variant not in have:
             subjects.append(timm_peer(subject.info.variant))
     return subjects
@@ -88,7 +89,7 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
         session.note(f"Model: {source.name} ({source.reason}).")
     try:
         if source.path is not None and source.path.suffix in EXPORTED_SUFFIXES:
-            return _exported(source)
+            return _exported(source, session)
         loaded = load_source(source)
     except FastViTError as error:
         return Subject(name=source.name, error=error.message)
@@ -108,10 +109,12 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
     )
 
 
-def _exported(source: "ModelSource") -> "Subject":
+def _exported(source: "ModelSource", session: Session) -> "Subject":
     import torch
 
     from fastvit_cli.bench.subjects import ENGINES_OF_FILES, Subject
+    from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
+    from fastvit_cli.runtimes.onnx_runtime import graph_info
     from fastvit_cli.runtimes.open import open_runtime
 
     assert source.path is not None
@@ -120,7 +123,12 @@ def _exported(source: "ModelSource") -> "Subject":
             f"'{source.path}' is an exported file of a kind that is not timed: {' and '.join(ENGINES_OF_FILES)} are.",
             "Pass the checkpoint that it was made from.",
         )
-    info = open_runtime(source.path, torch.device("cpu")).info
+    if source.path.suffix == ".onnx":
+        info = graph_info(source.path)
+    else:
+        info = open_runtime(source.path, torch.device("cpu")).info
+    if info.variant == OTHER_VARIANT:
+        session.note(f"{source.name} is of another program: it is timed as it is, its operations are not counted.")
     top1_source = None if info.top1 is None else "measured"
     return Subject(name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source)
 

@@ -19,13 +19,14 @@ def predict(config: PredictConfig, session: Session) -> int:
     from fastvit_cli.evaluation.predict import predict as guess
     from fastvit_cli.runtimes.engines import with_engine
     from fastvit_cli.runtimes.open import open_source
+    from fastvit_cli.ui.console import writing_to_stdout
     from fastvit_cli.ui.predict_view import predict_view, print_rows
 
     device = resolve_device(config.device)
     session.device = str(device)
     paths = find_images(config.images)
     source = announced_source(config, session, random_allowed=False)
-    opened = open_source(source, device, session.note)
+    opened = open_source(source, device, session.note, config.trust)
     size = opened.info.preprocessing.at_size(config.img_size).img_size
     chosen = with_engine(opened, config.engine, size, len(paths))
     session.note(f"Engine: {chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason}).")
@@ -34,5 +35,6 @@ def predict(config: PredictConfig, session: Session) -> int:
     if config.format == TABLE or session.json:
         session.finish(result, predict_view(result))
     else:
-        print_rows(result, config.format)
+        with writing_to_stdout():
+            print_rows(result, config.format)
     return EXIT_FAILED if all(row.error for row in result.images) else EXIT_DONE

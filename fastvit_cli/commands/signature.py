@@ -11,7 +11,16 @@ import typer
 
 from fastvit_cli.distributed import find_world
 from fastvit_cli.errors import EXIT_INTERRUPTED, FastViTError
-from fastvit_cli.options import AUTO, AUTO_WORD, ComputeConfig, OptionSpec, bounds_text, flag_of, option_spec
+from fastvit_cli.options import (
+    AUTO,
+    AUTO_WORD,
+    ComputeConfig,
+    OptionSpec,
+    bounds_text,
+    check_given,
+    flag_of,
+    option_spec,
+)
 from fastvit_cli.ui.session import Session, show_error
 
 PANEL_COMMON = "Common"
@@ -47,6 +56,7 @@ def add_command(
         output = {key: bool(values.pop(key)) for key in _OUTPUT_OPTIONS}
         given = {key: _plain(value) for key, value in values.items() if value is not None}
         try:
+            check_given(config_class, given)  # before any of it is used to find the rest
             return run(build(given), Session(name, **output))
         except KeyboardInterrupt:  # Typer would make a mere exit code of it
             if output["json"] and find_world().is_main:

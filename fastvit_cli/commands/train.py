@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Where and how long a run goes on, not what it computes.
 _MAY_CHANGE_ON_RESUME = frozenset(
     (
-        *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images", "nproc_per_node"),
+        *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images", "nproc_per_node", "trust"),
         *("epochs", "save_every", "time_limit", "patience", "wandb"),
     )
 )

@@ -15,6 +15,7 @@ from fastvit_cli.ui.session import Session
 
 if TYPE_CHECKING:
     from fastvit_cli.checkpoints.select import ModelSource
+    from fastvit_cli.evaluation.bulk import Models
     from fastvit_cli.evaluation.validate import Listeners
     from fastvit_cli.ui.session import Bar
 
@@ -47,7 +48,7 @@ def _refuse_what_one_process_does(config: ValidateConfig) -> None:
     from fastvit_cli.evaluation.bulk import models_of
 
     asked = [flag_of(name) for name in ("compare", "report", "output", "check_data") if getattr(config, name)]
-    if asked or models_of(config.ckpt) is not None:
+    if asked or models_of(config.ckpt, config.trust) is not None:
         what = asked[0] if asked else "A table of several models"
         raise FastViTError(f"{what} is the work of one process.", "Leave --nproc-per-node out.")
 
@@ -66,7 +67,7 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
         return check_data(announced_data(config.data, None, session), (config.split,), config, session)
     device = resolve_device(config.device, world.local_rank)
     session.device = str(device)
-    models = models_of(config.ckpt)
+    models = models_of(config.ckpt, config.trust)
     if models is not None:
         return _validate_all(config, models, session)
     if config.output is not None:
@@ -74,8 +75,10 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     folder = None if config.report is None else prepare_folder(Path(config.report))
     with world.main_first():  # of several processes one downloads
         source = announced_source(config, session, random_allowed=False)
-        opened = open_source(source, device, session.note)
-    other = None if config.compare is None else open_source(_compared(config.compare, config), device, session.note)
+        opened = open_source(source, device, session.note, config.trust)
+    other = None
+    if config.compare is not None:
+        other = open_source(_compared(config.compare, config), device, session.note, config.trust)
     with world.main_first():
         data = announced_data(config.data, trained_on(source.path, opened.info), session)
     if config.check_data:
@@ -99,14 +102,16 @@ def _compared(ckpt: str, config: ValidateConfig) -> "ModelSource":
     return select_source(ModelConfig(ckpt=ckpt, ema=config.ema), random_allowed=False)
 
 
-def _validate_all(config: ValidateConfig, models: tuple[Path, ...], session: Session) -> int:
+def _validate_all(config: ValidateConfig, models: "Models", session: Session) -> int:
     from fastvit_cli.devices import resolve_device
     from fastvit_cli.evaluation.bulk import validate_all
     from fastvit_cli.ui.validation_views import bulk_view, prepare_table, write_table
 
     for name, given in (("--report", config.report), ("--compare", config.compare)):
         if given is not None:
-            raise FastViTError(f"{name} is about one model, and --ckpt names {len(models)}.", "Pass one of them.")
+            raise FastViTError(
+                f"{name} is about one model, and --ckpt names {len(models.to_score)}.", "Pass one of them."
+            )
     output = None if config.output is None else prepare_table(Path(config.output), config.force)
     with session.bar("Validating") as bar:
         result = validate_all(

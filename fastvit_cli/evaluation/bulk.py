@@ -1,7 +1,7 @@
 """Scoring many models: one row each, and no failure that stops the others."""
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, first_line
 from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.evaluation.validate import Listeners, validate
+from fastvit_cli.runtimes.exported import CODE_SUFFIXES
 from fastvit_cli.runtimes.open import open_runtime
 
 _SUFFIXES = frozenset(WEIGHTS_SUFFIXES + EXPORTED_SUFFIXES)
@@ -44,16 +45,32 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class BulkResult:
-    """Sorted by top-1, the best first, failures last."""
+    """Rows sorted by top-1, the best first, failures last.
+
+    Attributes:
+        passed_over: files that were not opened, for they can run code.
+    """
 
     rows: tuple[ModelRow, ...]
+    passed_over: tuple[str, ...] = ()
 
 
-def models_of(ckpt: str | None) -> tuple[Path, ...] | None:
+@dataclass(frozen=True)
+class Models:
+    """What a folder or a glob holds: the models to score, and those that are not opened, for they can run code."""
+
+    to_score: tuple[Path, ...]
+    passed_over: tuple[Path, ...]
+
+
+def models_of(ckpt: str | None, trust: bool = False) -> Models | None:
     """The models of a folder or a glob; None for what names a single one, such as a run folder.
 
+    Args:
+        trust: open those too that can run code.
+
     Raises:
-        FastViTError: a folder or a glob without models.
+        FastViTError: a folder or a glob without models that may be opened.
     """
     if ckpt is None:
         return None
@@ -71,22 +88,31 @@ def models_of(ckpt: str | None) -> tuple[Path, ...] | None:
         raise FastViTError(
             f"'{ckpt}' holds no model.", f"Models end in {', '.join(sorted(_SUFFIXES))}, or are run folders."
         )
-    return tuple(sorted(found))
+    passed_over = tuple(sorted(path for path in found if path.suffix in CODE_SUFFIXES and not trust))
+    to_score = tuple(sorted(set(found).difference(passed_over)))
+    if not to_score:
+        kinds = " and ".join(sorted({path.suffix for path in passed_over}))
+        raise FastViTError(
+            f"'{ckpt}' holds {kinds} files alone ({len(passed_over)}), which can run code when they are opened.",
+            "Add --trust if you trust the authors of all of them.",
+        )
+    return Models(to_score, passed_over)
 
 
 def _is_model(path: Path) -> bool:
     inside_package = any(parent.suffix == ".mlpackage" for parent in path.parents)
     hidden = path.name.startswith(".")
     known = path.suffix in _SUFFIXES and path.name not in _NO_MODELS
+    readable = path.is_file() or path.suffix == ".mlpackage"  # of a pipe, reading might have no end
     # OpenVINO writes two files: the graph, which is what is opened, and its weights.
     graph_and_weights = path.with_suffix(".xml").is_file() and path.with_suffix(".bin").is_file()
     openvino = {".xml": graph_and_weights, ".bin": not graph_and_weights}
-    return known and openvino.get(path.suffix, True) and not inside_package and not hidden
+    return known and readable and openvino.get(path.suffix, True) and not inside_package and not hidden
 
 
 def validate_all(
     config: ValidateConfig,
-    models: Sequence[Path],
+    models: Models,
     device: torch.device,
     on_model: Callable[[str, int, int], None],
     listeners: Listeners,
@@ -97,18 +123,19 @@ def validate_all(
         on_model: called with the name of a model, its place from 1, and their number.
     """
     rows = []
-    for place, path in enumerate(models, start=1):
-        on_model(str(path), place, len(models))
+    for place, path in enumerate(models.to_score, start=1):
+        on_model(str(path), place, len(models.to_score))
         try:
             rows.append(_row(config, path, device, listeners))
         except (FastViTError, MemoryError, RuntimeError, OSError) as error:  # RuntimeError is torch's for nearly all
             rows.append(ModelRow(str(path), error=_reason(error)))
-    return BulkResult(tuple(sorted(rows, key=lambda row: (row.top1 is None, -(row.top1 or 0.0), row.model))))
+    rows.sort(key=lambda row: (row.top1 is None, -(row.top1 or 0.0), row.model))
+    return BulkResult(tuple(rows), tuple(map(str, models.passed_over)))
 
 
 def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Listeners) -> ModelRow:
     file = find_checkpoint(path) or path
-    opened = open_runtime(file, device, config.ema, config.ckpt_key, listeners.note)
+    opened = open_runtime(file, device, config.ema, config.ckpt_key, listeners.note, config.trust)
     data = choose_data(config.data, trained_on(file, opened.info))
     result = validate(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result
     return ModelRow(

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from fastvit_cli.data.config import DataConfig, exif_option
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import (
+    MAX_IMG_SIZE,
     PANEL_DATA,
     PANEL_OUTPUT,
     ModelConfig,
     option,
     output_option,
     processes_option,
+    trust_option,
 )
 from fastvit_cli.runtimes.engines import AUTO, ENGINES
 
@@ -27,8 +29,14 @@ class EngineConfig(ModelConfig):
         choices=ENGINES,
     )
     batch_size: int = option(64, "Images a batch.", minimum=1)
+    trust: bool = trust_option()
     img_size: int | None = option(
-        None, "Input side in pixels.", panel=PANEL_DATA, minimum=32, default_text="what the model was trained for"
+        None,
+        "Input side in pixels.",
+        panel=PANEL_DATA,
+        minimum=32,
+        maximum=MAX_IMG_SIZE,
+        default_text="what the model was trained for",
     )
 
 

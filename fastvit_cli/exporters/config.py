@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.formats import FORMATS
-from fastvit_cli.options import PANEL_DATA, PANEL_OUTPUT, ModelConfig, flag_of, option, output_option
+from fastvit_cli.options import MAX_IMG_SIZE, PANEL_DATA, PANEL_OUTPUT, ModelConfig, flag_of, option, output_option
 
 LAYOUTS = ("native", "timm", "reference")
 FUSIONS = ("branches", "all")
@@ -37,6 +37,7 @@ class ExportConfig(ModelConfig):
         None,
         "Side of the square input, in pixels.",
         minimum=32,
+        maximum=MAX_IMG_SIZE,
         panel=PANEL_FORMAT,
         default_text="what the model was trained for",
     )

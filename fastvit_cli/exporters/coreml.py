@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
-from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.errors import FastViTError, conversion_failed
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.coreml_compress import (
     KEPT_IN_FLOAT32,
@@ -19,6 +19,7 @@ from fastvit_cli.exporters.coreml_compress import (
 from fastvit_cli.exporters.coreml_package import make_reproducible, package_replaced_when_done
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.checksum import BLANK, CHECKSUM_KEY, add_checksum
 from fastvit_cli.runtimes.onnx_conversion import PixelNormalization
 from fastvit_cli.runtimes.quiet import quiet_libraries
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
@@ -97,7 +98,7 @@ def write(
     """Write an `.mlpackage`; it appears whole or not at all.
 
     Input `image`: RGB, H x W, or with `tensor_input` `images`: float32 (batch, 3, H, W), normalised. Outputs: see
-    `output_names`. The metadata is one JSON text under `fastvit`.
+    `output_names`. The metadata is one JSON text under `fastvit`, the checksum another entry.
 
     Raises:
         FastViTError: the folder cannot be written, a class name that Core ML cannot carry, or a missing library.
@@ -114,14 +115,12 @@ def write(
                 runtime = TorchRuntime(network, info, torch.device("cpu"))
                 model, words = compressed(model, config.compress, runtime, calibration)
                 notes = (words,)
-        except Exception as error:  # coremltools raises many types here, none of them documented
-            raise WorkFailedError(
-                f"coremltools could not convert the network ({type(error).__name__}).",
-                "Run again with --verbose and report the traceback.",
-            ) from error
+        except Exception as error:  # see `conversion_failed`
+            raise conversion_failed("coremltools could not convert the network", error) from error
         _describe(model, info, config)
         model.save(str(temporary))
         make_reproducible(temporary)
+        add_checksum(temporary)
         return notes
 
 
@@ -148,6 +147,7 @@ def _describe(model: Any, info: ModelInfo, config: ExportConfig) -> None:
         model.output_description[name] = _DESCRIPTIONS[name].format(**values)
     properties = model.user_defined_metadata
     properties[METADATA_KEY] = info.to_json()
+    properties[CHECKSUM_KEY] = BLANK
     if output_names(info, config) == CLASSIFIER_OUTPUTS and not config.tensor_input:
         properties[_PREVIEW] = "imageClassifier"
     if _DATE in properties:  # two exports of the same model are the same file

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.atomic import replaced_when_done, temporary_prefix
 from fastvit_cli.errors import FastViTError
 
 _NUMBERED = re.compile(r"const_\d+")
@@ -26,7 +26,7 @@ def package_replaced_when_done(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        workplace = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        workplace = Path(tempfile.mkdtemp(prefix=temporary_prefix(path), dir=path.parent))
     except OSError as error:
         raise FastViTError(
             f"Cannot write to '{path.parent}' ({error.strerror}).", "Pass --output with a folder you may write."

@@ -9,6 +9,7 @@ from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.checksum import BLANK, CHECKSUM_KEY, add_checksum
 from fastvit_cli.runtimes.onnx_conversion import INPUT, output_name, to_onnx
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def write(
     """Write one self-contained file; it appears whole or not at all.
 
     Input and output are those of `runtimes.onnx_conversion.to_onnx`, whatever the precision inside. The metadata is
-    one JSON text under `fastvit` in the model's properties.
+    one JSON text under `fastvit` in the model's properties, the checksum another entry.
 
     Raises:
         FastViTError: the folder cannot be written.
@@ -29,8 +30,10 @@ def write(
     """
     with replaced_when_done(path) as temporary:
         model, notes = _converted(network, info, config, calibration)
+        model.metadata_props.add(key=CHECKSUM_KEY, value=BLANK)
         # Protobuf promises no order of its maps unless asked.
         temporary.write_bytes(model.SerializeToString(deterministic=True))
+        add_checksum(temporary)
     return notes
 
 

@@ -10,6 +10,7 @@ from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.checksum import add_checksum
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
 
@@ -18,7 +19,7 @@ def write(
 ) -> tuple[str, ...]:
     """Write a traced and frozen module: normalised float32 images (batch, 3, H, W) to logits or the embedding.
 
-    The batch size is free. The metadata is an extra file of the archive, called `fastvit`.
+    The batch size is free. The metadata is an extra file of the archive, called `fastvit`, and so is the checksum.
 
     Raises:
         FastViTError: the folder cannot be written.
@@ -30,6 +31,7 @@ def write(
         buffer = io.BytesIO()
         torch.jit.save(torch.jit.freeze(traced), buffer, _extra_files={METADATA_KEY: info.to_json()})
         temporary.write_bytes(buffer.getbuffer())
+        add_checksum(temporary)
     return ()
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.devices import describe_device, is_out_of_memory
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.errors import WorkFailedError, first_line
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.base import normalize
 
@@ -47,8 +47,8 @@ class CompiledRuntime:
             if is_out_of_memory(error):
                 raise
             raise WorkFailedError(
-                f"PyTorch cannot compile the network here ({type(error).__name__}).",
-                "Install a C++ compiler, or pass --engine torch.",
+                f"PyTorch cannot compile the network here ({first_line(error)}).",
+                "Install a C++ compiler, make room where TMPDIR is, or pass --engine torch.",
             ) from error
         self._batch_size = filled  # not before: the caller tries again with fewer where memory ran out
         return out[:count].float().cpu()

@@ -18,7 +18,7 @@ from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelI
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
-from fastvit_cli.runtimes.exported import check_size, read_info, require_file, to_pixels, unreadable
+from fastvit_cli.runtimes.exported import check_file, check_size, read_info, to_pixels, unreadable
 from fastvit_cli.runtimes.mil_operations import OPERATIONS, constant
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
@@ -58,7 +58,7 @@ class CoreMLEvaluator:
     device_name = "cpu"
 
     def __init__(self, path: Path) -> None:
-        require_file(path)
+        check_file(path, "Core ML")
         with quiet_libraries():
             spec, program = _read(path)
         self.path = path

@@ -8,15 +8,42 @@ from torch import Tensor, nn
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.runtimes.base import normalize
+from fastvit_cli.runtimes.checksum import check_checksum, files_of
+
+CODE_SUFFIXES = (".pt2", ".torchscript")
+"""Of files that can run code when they are opened: PyTorch's loaders of them are made for files that one trusts."""
 
 
-def require_file(path: Path) -> None:
-    """
+def check_file(path: Path, what: str) -> None:
+    """What is done before any library opens an exported file.
+
+    Args:
+        what: the kind of file, as in `unreadable`.
+
     Raises:
-        FastViTError: nothing there.
+        FastViTError: nothing there, only a part of it, what is no regular file, or not what `fastvit export` wrote.
     """
     if not path.exists():
         raise FastViTError(f"There is no file '{path}'.", "Pass a model that `fastvit export` wrote.")
+    for file in files_of(path):
+        if not file.exists():
+            raise missing_weights(path, file.name)
+        if not file.is_file():  # reading a pipe would wait without an end
+            raise FastViTError(f"'{file}' is no regular file.", "Copy the model again, or export it again.")
+    try:
+        check_checksum(path)
+    except FastViTError:
+        raise
+    except Exception as error:  # whatever zipfile meets in a damaged archive
+        raise unreadable(path, what, error) from error
+
+
+def missing_weights(path: Path, file: str) -> FastViTError:
+    """The error for a graph whose file of weights is not there."""
+    return FastViTError(
+        f"'{path}' keeps its weights in '{file}', which is not there.",
+        "Put both into one folder under their own names, or export the model again.",
+    )
 
 
 def unreadable(path: Path, what: str, error: Exception) -> FastViTError:
@@ -37,7 +64,8 @@ def read_info(path: Path, properties: dict[str, str]) -> ModelInfo:
     if METADATA_KEY not in properties:
         raise FastViTError(
             f"'{path}' does not say which model it is: it has no fastvit metadata.",
-            "Write it with `fastvit export`, which puts classes and preprocessing inside.",
+            "Write it with `fastvit export`, which puts classes and preprocessing inside"
+            + ("; `fastvit bench` times it as it is." if path.suffix == ".onnx" else "."),
         )
     return ModelInfo.from_json(properties[METADATA_KEY])
 

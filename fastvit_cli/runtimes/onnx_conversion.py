@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.errors import conversion_failed
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -98,11 +98,8 @@ def to_onnx(
                 opset_version=opset,
                 verbose=False,
             )
-        except Exception as error:  # torch raises many types here, none of them documented
-            raise WorkFailedError(
-                f"PyTorch could not export the network to ONNX ({type(error).__name__}).",
-                "Run again with --verbose and report the traceback.",
-            ) from error
+        except Exception as error:  # see `conversion_failed`
+            raise conversion_failed("PyTorch could not export the network to ONNX", error) from error
     assert program is not None
     model = program.model_proto
     _forget_source(model)

@@ -1,17 +1,82 @@
 """ONNX Runtime."""
 
+import contextlib
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelInfo
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
-from fastvit_cli.runtimes.exported import check_size, read_info, require_file, to_pixels, unreadable
+from fastvit_cli.runtimes.exported import check_file, check_size, missing_weights, read_info, to_pixels, unreadable
 
 _SEVERITY_ERROR = 3
+_FLOATS = ("tensor(float)", "tensor(float16)")
+_ANY_SIZE = 256  # of a graph that takes images of any
+
+
+def open_session(model: Path | bytes, device: torch.device, optimize: bool = True) -> Any:
+    """ONNX Runtime's session of a file, or of the same as bytes.
+
+    Raises:
+        FastViTError: no such file, not ONNX, without its weights, or damaged.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise FastViTError("Opening an ONNX file needs onnxruntime.", "Run: pip install onnxruntime") from error
+    if isinstance(model, Path):
+        check_file(model, "ONNX")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SEVERITY_ERROR
+    if "OMP_NUM_THREADS" in os.environ:  # the share of each of several processes, which this library overlooks
+        options.intra_op_num_threads = torch.get_num_threads()
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    cuda = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    providers = [("CUDAExecutionProvider", {"device_id": device.index or 0})] if cuda else []
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # it prints there that it tries again
+            return onnxruntime.InferenceSession(model, options, providers=[*providers, "CPUExecutionProvider"])
+    except Exception as error:  # its exception types are private, one for each status code
+        if isinstance(model, Path) and (missing := _missing_weights(model)) is not None:
+            raise missing_weights(model, missing) from error
+        raise unreadable(_named(model), "ONNX", error) from error
+
+
+def _named(model: Path | bytes) -> Path:
+    return model if isinstance(model, Path) else Path("in memory")
+
+
+def _missing_weights(path: Path) -> str | None:
+    """A file that holds weights of the graph and is not there."""
+    import onnx
+
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception:  # no ONNX at all
+        return None
+    names = {item.value for tensor in graph.initializer for item in tensor.external_data if item.key == "location"}
+    return next((name for name in sorted(names) if not (path.parent / name).exists()), None)
+
+
+def _only_input(path: Path, session: Any) -> Any:
+    """
+    Raises:
+        FastViTError: there are several.
+    """
+    inputs = session.get_inputs()
+    if len(inputs) != 1:
+        raise FastViTError(
+            f"'{path}' takes {len(inputs)} inputs, and a FastViT takes one: images.",
+            "Pass a model as `fastvit export` writes it.",
+        )
+    return inputs[0]
 
 
 class OnnxRuntime:
@@ -24,38 +89,18 @@ class OnnxRuntime:
         device: where it really computes: CUDA when asked for and in this build of ONNX Runtime, else the CPU.
 
     Raises:
-        FastViTError: no such file, not ONNX, or without our metadata.
+        FastViTError: as `open_session`, without our metadata, or of several inputs.
     """
 
     engine = "onnxruntime"
 
     def __init__(self, model: Path | bytes, device: torch.device, optimize: bool = True) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise FastViTError("Opening an ONNX file needs onnxruntime.", "Run: pip install onnxruntime") from error
-        path = model if isinstance(model, Path) else Path("in memory")
-        if isinstance(model, Path):
-            require_file(model)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _SEVERITY_ERROR
-        if "OMP_NUM_THREADS" in os.environ:  # the share of each of several processes, which this library overlooks
-            options.intra_op_num_threads = torch.get_num_threads()
-        if not optimize:
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        cuda = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-        providers = [("CUDAExecutionProvider", {"device_id": device.index or 0})] if cuda else []
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=[*providers, "CPUExecutionProvider"]
-            )
-        except Exception as error:  # its exception types are private, one for each status code
-            raise unreadable(path, "ONNX", error) from error
+        self._session = open_session(model, device, optimize)
         used = self._session.get_providers()[0]
         self.device = device if used == "CUDAExecutionProvider" else torch.device("cpu")
         self.device_name = str(self.device)
-        self.info = read_info(path, dict(self._session.get_modelmeta().custom_metadata_map))
-        (given,) = self._session.get_inputs()
+        self.info = read_info(_named(model), dict(self._session.get_modelmeta().custom_metadata_map))
+        given = _only_input(_named(model), self._session)
         self._input, self._takes_pixels = given.name, given.type == "tensor(uint8)"
 
     def logits(self, images: Tensor) -> Tensor:
@@ -76,6 +121,32 @@ def graph_input(images: Tensor, info: ModelInfo, takes_pixels: bool) -> Tensor:
     if takes_pixels:
         return to_pixels(images, info).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     return normalize(images, info).contiguous()
+
+
+def graph_info(path: Path) -> ModelInfo:
+    """What a file says of itself: all that it takes to time it, which is little.
+
+    Of a graph of another program that is its image size (256 where any will do) and its number of classes.
+
+    Raises:
+        FastViTError: as `open_session`, or no graph of one batch of images (batch, 3, H, W), floats, H and W alike.
+    """
+    session = open_session(path, torch.device("cpu"))
+    properties = dict(session.get_modelmeta().custom_metadata_map)
+    given = _only_input(path, session)
+    if METADATA_KEY in properties:
+        return read_info(path, properties)
+    channels, *sides = given.shape[1:] if len(given.shape) == 4 else [None]
+    fixed = {side for side in sides if isinstance(side, int)}
+    if given.type not in _FLOATS or channels != 3 or len(fixed) > 1:
+        shape = ", ".join(map(str, given.shape))
+        raise FastViTError(
+            f"'{path}' takes {given.type} of ({shape}), not float images of (batch, 3, H, W) with H and W alike.",
+            "Pass another model, or the checkpoint that it was made from.",
+        )
+    shape = session.get_outputs()[0].shape
+    classes = shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
+    return ModelInfo(OTHER_VARIANT, "all", classes, Preprocessing(img_size=min(fixed, default=_ANY_SIZE)))
 
 
 def trace(path: Path, images: Tensor) -> list[tuple[str, Tensor]]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from fastvit_cli.checkpoints.metadata import METADATA_KEY
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.runtimes.base import normalize
-from fastvit_cli.runtimes.exported import check_size, read_info, require_file, unreadable
+from fastvit_cli.runtimes.exported import check_file, check_size, read_info, unreadable
 
 
 class OpenVinoRuntime:
@@ -22,7 +22,7 @@ class OpenVinoRuntime:
     device_name = "cpu"
 
     def __init__(self, path: Path, _device: torch.device) -> None:
-        require_file(path)
+        check_file(path, "OpenVINO")
         try:
             import openvino
         except ImportError as error:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY
 from fastvit_cli.devices import describe_device
-from fastvit_cli.runtimes.exported import module_logits, read_info, require_file, unreadable
+from fastvit_cli.runtimes.exported import check_file, module_logits, read_info, unreadable
 from fastvit_cli.runtimes.quiet import quiet_libraries
 
 
@@ -24,7 +24,7 @@ class TorchScriptRuntime:
     engine = "torchscript"
 
     def __init__(self, path: Path, device: torch.device) -> None:
-        require_file(path)
+        check_file(path, "TorchScript")
         extra = {METADATA_KEY: ""}
         try:
             with quiet_libraries():

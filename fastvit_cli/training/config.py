@@ -8,6 +8,7 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import (
     AUTO,
+    MAX_IMG_SIZE,
     PANEL_DATA,
     PANEL_MODEL,
     PANEL_OUTPUT,
@@ -16,6 +17,7 @@ from fastvit_cli.options import (
     option,
     output_option,
     processes_option,
+    trust_option,
 )
 from fastvit_cli.training.recipe_files import RECIPES
 
@@ -97,7 +99,12 @@ class TrainConfig(ModelConfig, DataConfig):
         default_text="none",
     )
     img_size: int = option(
-        256, "Input side in pixels, best a multiple of 32.", panel=PANEL_DATA, minimum=32, default_text="256, demo 64"
+        256,
+        "Input side in pixels, best a multiple of 32.",
+        panel=PANEL_DATA,
+        minimum=32,
+        maximum=MAX_IMG_SIZE,
+        default_text="256, demo 64",
     )
     crop_pct: float | None = option(
         None,
@@ -130,6 +137,7 @@ class TrainConfig(ModelConfig, DataConfig):
         metavar="NAME|FILE",
         default_text="none, or the recipe's",
     )
+    trust: bool = trust_option()
     distillation_type: str = _recipe_option(
         "hard",
         "hard: the class the teacher names; soft: its probabilities; none: labels alone.",

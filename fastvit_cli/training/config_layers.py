@@ -13,7 +13,8 @@ from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.recipe_files import read_recipe
 
 # Where a run is and what it continues is no part of its recipe.
-_NOT_SAVED = frozenset(("config", "resume", "output", "check_data", "dry_run", "nproc_per_node"))
+_NOT_SAVED = frozenset(("config", "resume", "output", "check_data", "dry_run", "nproc_per_node", "trust"))
+_TYPED_ONLY = "trust"  # else a file from elsewhere could name another that runs code
 
 
 def resolve_config(wanted: Mapping[str, Any], recipe: str | None) -> TrainConfig:
@@ -87,6 +88,8 @@ def _checked_values(content: Any, where: str) -> dict[str, Any]:
                 f"{where} sets '{excerpt(raw_name)}', which is no option.",
                 f"{closest(name[:80], types)}See 'fastvit train --help'.",
             )
+        if name == _TYPED_ONLY:
+            raise FastViTError(f"{where} sets '{raw_name}', which no file may.", f"Take it out, and type --{name}.")
         value = AUTO if value == AUTO_WORD and name in autos else value
         values[name] = _checked_type(name, value, types[name], where)
     return values

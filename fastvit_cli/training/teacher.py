@@ -61,7 +61,7 @@ def open_teacher(config: TrainConfig, student: ModelInfo, images: Images, device
     source = select_source(ModelConfig(ckpt=name), random_allowed=False)
     assert source.path is not None
     if source.path.suffix in EXPORTED_SUFFIXES:
-        runtime = open_source(source, device)
+        runtime = open_source(source, device, trust=config.trust)
         match = _match(name, runtime.info, images)
         _check_normalisation(name, runtime.info.preprocessing.mean, runtime.info.preprocessing.std, student)
         _check_only_size(name, runtime.info.preprocessing.img_size, student)

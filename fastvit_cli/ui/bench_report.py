@@ -1,7 +1,6 @@
 """A benchmark as one HTML file that needs nothing else: figures first, then tables, then what they hold for."""
 
 import io
-from html import escape
 
 from fastvit_cli.bench.events import BenchResult, BenchRow
 from fastvit_cli.bench.profile import Profile
@@ -16,6 +15,7 @@ from fastvit_cli.ui.bench_views import (
     ratio_text,
     short_name,
 )
+from fastvit_cli.ui.markup import escape
 
 _STYLE = """
 :root { color-scheme: light; --ink: #0f172a; --grey: #64748b; --line: #e2e8f0; --blue: #2563eb; }

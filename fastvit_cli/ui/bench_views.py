@@ -20,7 +20,7 @@ from fastvit_cli.bench.events import (
     SubjectStarted,
 )
 from fastvit_cli.bench.profile import LayerTime, Profile
-from fastvit_cli.names import printable
+from fastvit_cli.names import visible
 from fastvit_cli.ui.session import Session
 from fastvit_cli.ui.tables import FirstThatFits, data_table
 
@@ -143,7 +143,7 @@ def common_words(rows: Sequence[BenchRow]) -> str:
 def short_name(row: BenchRow) -> str:
     """`t8` for a variant; a file keeps its name."""
     known = row.variant is not None and row.name.endswith(f"fastvit_{row.variant}")
-    return row.name.replace("fastvit_", "") if known else printable(row.name)
+    return row.name.replace("fastvit_", "") if known else visible(row.name)
 
 
 def results_table(rows: Sequence[BenchRow]) -> RenderableType:

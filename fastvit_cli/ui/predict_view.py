@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fastvit_cli.evaluation.config import CSV
 from fastvit_cli.evaluation.predict import PredictResult
-from fastvit_cli.names import printable
+from fastvit_cli.names import visible
 from fastvit_cli.ui.session import print_json
 
 _BAR = 10  # characters that stand for 100 %
@@ -27,12 +27,12 @@ def predict_view(result: PredictResult) -> RenderableType:
         if number and len(row.guesses) > 1:
             table.add_section()
         if row.error:
-            table.add_row(Text(printable(row.image)), Text(f"no answer: {row.error}", style="yellow"), "", "")
+            table.add_row(Text(visible(row.image)), Text(f"no answer: {row.error}", style="yellow"), "", "")
         for place, guess in enumerate(row.guesses):
             style = "bold" if place == 0 else "dim"
             table.add_row(
-                Text(printable(row.image) if place == 0 else ""),
-                Text(printable(guess.name), style=style),
+                Text(visible(row.image) if place == 0 else ""),
+                Text(visible(guess.name), style=style),
                 Text(f"{100 * guess.probability:.1f}", style=style),
                 Text("█" * round(_BAR * guess.probability), style="cyan"),
             )

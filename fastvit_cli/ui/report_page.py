@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from fastvit_cli.evaluation.class_metrics import ClassScore
 from fastvit_cli.evaluation.comparison import ComparedModels
 from fastvit_cli.evaluation.predictions import Mistake
 from fastvit_cli.evaluation.validate import ReportData, ValidateResult
+from fastvit_cli.ui.markup import escape
 from fastvit_cli.ui.validation_views import flip_cells, model_words, p_value_words, percent, rate, worst_classes
 
 _MATRIX_CLASSES = 25  # up to here the confusion matrix is a table whose numbers can be read

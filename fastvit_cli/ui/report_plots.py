@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.evaluation.validate import ValidateResult
-from fastvit_cli.names import printable
+from fastvit_cli.names import visible
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,5 +70,5 @@ def plot_reliability(result: ValidateResult, path: Path) -> None:
 
 
 def _short(name: str) -> str:
-    name = printable(name)
+    name = visible(name)
     return name if len(name) <= 18 else name[:17] + "…"

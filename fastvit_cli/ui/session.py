@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastvit_cli.atomic import write_text
 from fastvit_cli.errors import FastViTError, unexpected
-from fastvit_cli.names import printable
+from fastvit_cli.names import printable, visible
 
 if TYPE_CHECKING:  # `fastvit --help` passes through here, and rich takes longer to import than all the rest
     from rich.console import RenderableType
@@ -62,7 +62,7 @@ class Session:
         """One line for the person who watches. Plain text: a path may hold what would be markup."""
         from rich.text import Text
 
-        self.stderr.print(Text(text, style=style), soft_wrap=True)
+        self.stderr.print(Text(visible(text), style=style), soft_wrap=True)
 
     def unreadable(self, bad: Any) -> None:
         """One line for an image that cannot be read: anything with a `name` and a `reason`."""
@@ -76,11 +76,14 @@ class Session:
         Neither costs the other: files are written though the reader of stdout went away, and what goes wrong with
         them is said beside the result, never as a second document.
         """
+        from fastvit_cli.ui.console import writing_to_stdout
+
         try:
-            if self.json:
-                print_json(self.envelope(result))
-            else:
-                self.stdout.print(view, crop=False)  # of code, which does not fit everywhere, nothing may be missing
+            with writing_to_stdout():
+                if self.json:
+                    print_json(self.envelope(result))
+                else:
+                    self.stdout.print(view, crop=False)  # code does not fit everywhere, and nothing may be missing
         finally:
             if write is not None:
                 _write_after_the_result(write, self.envelope(result))
@@ -199,9 +202,9 @@ def show_error(command: str | None, error: FastViTError, as_json: bool) -> None:
             }
         )
         return
-    from rich.console import Console
+    from fastvit_cli.ui.console import Terminal
 
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     console.print(f"[bold red]Error:[/] {_escape(error.message)}", soft_wrap=True)
     if error.hint:
         console.print(f"[bold]Hint:[/]  {_escape(error.hint)}", soft_wrap=True)
@@ -210,7 +213,7 @@ def show_error(command: str | None, error: FastViTError, as_json: bool) -> None:
 def _escape(text: str) -> str:
     from rich.markup import escape
 
-    return escape(" ".join(text.split()))
+    return escape(visible(text))
 
 
 def hide_library_noise() -> None:

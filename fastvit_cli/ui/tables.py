@@ -9,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from fastvit_cli.names import printable
+from fastvit_cli.names import visible
 
 _WHOLE = 24  # characters of a name that is easily read
 _FOLDED = 12  # and of one that still can be
@@ -98,11 +98,11 @@ def _width(console: Console, options: ConsoleOptions, table: Table) -> int:
 
 def _plain(cell: str | Text) -> Text:
     """As it is: names of files and classes may hold brackets, which rich takes for styles."""
-    return cell if isinstance(cell, Text) else Text(printable(cell))
+    return cell if isinstance(cell, Text) else Text(visible(cell))
 
 
 def _title(title: str | Text | None) -> Text | None:
-    return Text(printable(title), style="bold") if isinstance(title, str) else title
+    return Text(visible(title), style="bold") if isinstance(title, str) else title
 
 
 def verdict(passed: bool) -> Text:

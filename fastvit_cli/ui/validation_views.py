@@ -17,7 +17,7 @@ from fastvit_cli.evaluation.bulk import BulkResult, ModelRow
 from fastvit_cli.evaluation.class_metrics import ClassScore
 from fastvit_cli.evaluation.comparison import ComparedModels, Flip
 from fastvit_cli.evaluation.validate import ValidateResult
-from fastvit_cli.names import ODD
+from fastvit_cli.names import ODD, visible
 from fastvit_cli.ui.session import write_json_file
 from fastvit_cli.ui.tables import data_table, facts
 
@@ -131,6 +131,10 @@ def bulk_view(result: BulkResult) -> RenderableType:
     """One row a model, the best first; then what failed, and why."""
     scored = [row for row in result.rows if row.error is None]
     failed = [Text(f"{row.model}: {row.error}", style="red", overflow="fold") for row in result.rows if row.error]
+    if result.passed_over:
+        count, suffixes = len(result.passed_over), sorted({Path(name).suffix for name in result.passed_over})
+        words = f"Not opened: {count:,} {' and '.join(suffixes)}, which can run code; --trust opens them."
+        failed.append(Text(words, style="yellow"))
     if not scored:
         return Group(*failed)
     folder = os.path.commonpath([str(Path(row.model).parent) for row in result.rows])
@@ -190,7 +194,7 @@ def write_table(path: Path, result: BulkResult, envelope: dict[str, Any]) -> Non
             return
         lines = [(*_COLUMNS, "error"), ("---",) * (len(_COLUMNS) + 1)]
         lines += [(*_cells(row), row.error or "") for row in result.rows]
-        file.writelines(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+        file.writelines(f"| {' | '.join(visible(cell).replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def _csv_value(value: object) -> object:

@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from helpers.loaded import saved_model
 from helpers.program import run
+from onnx import TensorProto, helper
 from safetensors.torch import save_file
 
 from fastvit_cli.bench import run as bench_run
@@ -97,6 +99,55 @@ def test_what_is_no_fastvit_is_a_row_and_alone_a_failure(tmp_path: Path, capsys:
     assert "broken.onnx" in rows[1]["error"]
     assert "'graph.xml' is an exported file" in rows[2]["error"]
     assert (rows[3]["top1"], rows[3]["top1_source"]) == (61.5, "measured")
+
+
+class Foreign(torch.nn.Module):
+    """Two outputs, neither of them a FastViT's."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.mean((2, 3)), x.relu()
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(48, torch.float32), (None, torch.float16)])
+def test_a_graph_of_another_program_is_timed(
+    size: int | None, dtype: torch.dtype, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one size, or of any."""
+    free = None if size else dict.fromkeys((2, 3), torch.export.Dim.DYNAMIC)
+    torch.onnx.export(
+        Foreign(),
+        (torch.zeros(1, 3, 48, 48, dtype=dtype),),
+        "other.onnx",
+        dynamo=True,
+        input_names=["input0"],
+        dynamic_shapes=None if free is None else (free,),
+        verbose=False,
+    )
+    words = ("bench", "--ckpt", "other.onnx", "--iterations", 6, "--min-seconds", 0, "--peer", "timm", "--json")
+    outcome = run(capsys, *words)
+    (row,) = outcome.result["results"]
+    assert row["error"] is None
+    assert row["median_ms"] > 0
+    assert (row["variant"], row["img_size"], row["params"]) == ("other", size or 256, None)
+    assert "other.onnx is of another program" in outcome.err
+    (asked,) = run(capsys, *words, "--img-size", 32).document["result"]["results"]
+    assert (asked["img_size"], asked["error"] is None) == (32, size is None)
+    (batch,) = run(capsys, *words, "--batch-size", 2).document["result"]["results"]
+    assert "dimensions" in batch["error"], "it takes one image at a time"
+
+
+def test_a_graph_that_takes_no_images_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, inputs, dims in (("two", ["a", "b"], [1, 3, 8, 8]), ("flat", ["a"], [1, 8])):
+        given = [helper.make_tensor_value_info(key, TensorProto.FLOAT, dims) for key in inputs]
+        out = helper.make_tensor_value_info("n" * 300, TensorProto.FLOAT, dims)
+        graph = helper.make_graph([helper.make_node("Sum", inputs, ["n" * 300])], "g", given, [out])
+        model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 20)])
+        onnx.save(model, f"{name}.onnx")
+    outcome = run(capsys, "bench", "--ckpt", "two.onnx", "--ckpt", "flat.onnx", *QUICK, "--json")
+    assert outcome.code == 1
+    two, flat = (row["error"] for row in outcome.document["result"]["results"])
+    assert "takes 2 inputs" in two
+    assert "takes tensor(float) of (1, 8), not float images" in flat
 
 
 def test_core_ml_away_from_a_mac_is_two_lines(

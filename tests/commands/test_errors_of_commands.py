@@ -1,5 +1,7 @@
 """What a person sees who typed something wrong: two lines, exit 2, nothing written."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +28,7 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["train", "--batch-size", "8.5"], "takes a whole number or auto, not '8.5'.", "fastvit train --help"),
         (["train", "--seed", "-1"], "--seed is -1", "Pass 0 to 2147483647."),
         (["train", "--epohcs", "3"], "--epohcs", "fastvit train --help"),
-        (["train", "--img-size", "16"], "--img-size is 16", "32 or more"),
+        (["train", "--img-size", "16"], "--img-size is 16", "32 to 8192"),
         (["train", "--lr", "nan"], "--lr is nan", "0 or more"),
         (["train", "--min-lr", "1"], "--min-lr 1 is above", "--min-lr"),
         (["train", "--mixup", "0.2", "--batch-size", "9"], "--batch-size 9 is odd", "--batch-size 10"),
@@ -54,6 +56,20 @@ def _inside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["bench", "--iterations", "0"], "--iterations is 0", "1 or more"),
         (["bench", "--batch-size", "1,x"], "--batch-size does not take '1,x'", "whole number"),
         (["bench", "--compare", "old.json"], "Cannot read 'old.json'", "--output"),
+        (["validate", "--ckpt", ""], "--ckpt is empty", "leave it out"),
+        (["predict", "", "--ckpt", "x"], "IMAGE is empty", "leave it out"),
+        (["train", "--resume", ""], "--resume is empty", "leave it out"),
+        (["train", "--config", " "], "--config is empty", "leave it out"),
+        (["bench", "--ckpt", ""], "--ckpt is empty", "leave it out"),
+        (["validate", "--ckpt", "~nosuch/x"], "there is no user 'nosuch' here", "Write the folder out"),
+        (["predict", "~nosuch/x"], "there is no user 'nosuch' here", "Write the folder out"),
+        (["export", "--variant", "t8", "--output", f"{'n' * 300}.onnx"], "a name of 305 letters", "shorter"),
+        (["export", "--variant", "t8", "--output", f"{'n' * 248}.onnx"], "File name too long", "another --output"),
+        (["validate", "--ckpt", "n" * 300], "a name of 300 letters", "shorter"),
+        (["predict", "n" * 300], "a name of 300 letters", "shorter"),
+        (["validate", "--img-size", "99999999"], "--img-size is 99999999", "32 to 8192"),
+        (["export", "--variant", "t8", "--img-size", "99999999"], "--img-size is 99999999", "32 to 8192"),
+        (["bench", "--img-size", "64,99999999"], "--img-size is 99999999", "32 to 8192"),
         (["trian"], "No such command 'trian'", "fastvit --help"),
     ],
 )
@@ -212,6 +228,9 @@ def test_an_output_that_holds_weights_is_left_alone(
         ("- 1\n", "no `name: value` lines"),
         ("a: [1\n", "is no YAML file"),
         ("amp: 1\n", "sets 'amp' to 1"),
+        ("trust: true\n", "sets 'trust', which no file may"),
+        ('class_map: ""\n', "--class-map is empty"),
+        ('teacher: "a\\0b"\n', "which no file can be called"),
     ],
 )
 def test_wrong_config_files(text: str, message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -219,3 +238,38 @@ def test_wrong_config_files(text: str, message: str, capsys: pytest.CaptureFixtu
     outcome = run(capsys, "train", "--config", "c.yaml")
     assert outcome.code == 2
     assert message in outcome.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="of Linux")
+@pytest.mark.parametrize("words", [("export", "--list", "--json"), ("export", "--list"), ("--help",)])
+def test_a_full_disk_behind_stdout(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fastvit_cli", *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    first, second = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert first.startswith("Error: Writing")
+    assert "(No space left on device)" in first
+    assert second.startswith("Hint:  Free some space")
+
+
+def test_no_room_for_temporary_files(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "/tmp/x")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    outcome = run(capsys, "bench", "--variant", "t8", "--img-size", "32")
+    assert outcome.code == 1
+    assert "Error: Writing '/tmp/x' failed (No space left on device)." in outcome.err
+    assert "TMPDIR" in outcome.err
+
+
+def test_no_memory_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
+
+    monkeypatch.setattr("fastvit_cli.devices.resolve_device", no_memory)
+    outcome = run(capsys, "bench")
+    assert outcome.code == 1
+    assert "Error: There is not enough memory." in outcome.err

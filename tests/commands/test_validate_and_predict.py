@@ -208,6 +208,37 @@ def test_predict_shows_names_that_are_no_text(
         assert Path(name).name == "\\udcff.png"
 
 
+def test_control_characters_of_names_are_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """In tables, notes, errors and reports: they would clear the screen, or make two lines of one."""
+    wild = "c\x1b[2Jo\nw\t"
+    for name, shape in zip(("ant", "bee", wild, "dog", "emu"), SHAPES, strict=True):
+        folder = Path("wild/val") / name
+        folder.mkdir(parents=True)
+        draw_image("val", shape, 0).save(folder / "0.jpg", quality=90)
+    Path("wild/val", wild, "1\x1b.jpg").write_bytes(b"no image")
+    loaded = loaded_model("t8", class_names=("ant", "bee", wild, "dog", "emu"))
+    save_checkpoint(Path("wild.safetensors"), loaded.network, loaded.info)
+    mine = ("--ckpt", "wild.safetensors")
+    data = ("--data", "wild", "--workers", 0, "--max-bad-images", 50)
+    outcomes = [
+        run(capsys, "validate", *mine, *data, "--report", "wild-report"),
+        run(capsys, "validate", *GOOD, *data),
+        run(capsys, "validate", *data, "--check-data"),
+        run(capsys, "predict", "wild/val", *mine, "--top-k", 5),
+        run(capsys, "validate", "--ckpt", "wild*.safetensors", *data),
+        run(capsys, "train", "--data", "no\x1bwhere"),
+    ]
+    assert [outcome.code for outcome in outcomes] == [0, 2, 1, 0, 0, 2]
+    page = Path("wild-report/index.html").read_text(encoding="utf-8")
+    for text in (*(outcome.out + outcome.err for outcome in outcomes), page):
+        assert "\x1b" not in text
+    shown = "c\\x1b[2Jo\\nw\\t"
+    for text in (outcomes[0].out, outcomes[0].err, outcomes[1].err, outcomes[3].out, page):
+        assert shown in text
+    document = run(capsys, "validate", *mine, *data, "--json").result
+    assert wild in [row["name"] for row in document["classes"]], "JSON has escapes of its own"
+
+
 @pytest.mark.parametrize("words", [("validate", *DATA), ("predict", "photos")])
 def test_a_terminal_that_lacks_characters_costs_no_result(
     words: tuple[object, ...], monkeypatch: pytest.MonkeyPatch

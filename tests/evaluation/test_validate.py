@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -138,16 +139,26 @@ def test_models_of_a_folder_and_of_a_glob(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "p.mlpackage" / "Data").mkdir(parents=True)
     (tmp_path / "p.mlpackage" / "Data" / "weight.bin").touch()
-    names = [path.relative_to(tmp_path).as_posix() for path in models_of(str(tmp_path)) or ()]
+
+    def names_of(ckpt: str, trust: bool = False) -> list[str]:
+        found = models_of(ckpt, trust)
+        assert found is not None
+        return [path.relative_to(tmp_path).as_posix() for path in found.to_score]
+
+    names = names_of(str(tmp_path))
     assert names == ["a.safetensors", "b.onnx", "p.mlpackage", "run/best.safetensors"]
     for name in ("t.torchscript", "u.pt2", "v.xml", "v.bin", "w.bin", "labels.xml", "p.mlpackage.zip"):
         (tmp_path / name).touch()
-    names += ["t.torchscript", "u.pt2", "v.xml", "w.bin"]
-    assert [path.relative_to(tmp_path).as_posix() for path in models_of(str(tmp_path)) or ()] == names
-    assert [path.name for path in models_of(f"{tmp_path}/*.onnx") or ()] == ["b.onnx"]
-    assert [path.name for path in models_of(f"{tmp_path}/r*") or ()] == ["run"]
+    os.mkfifo(tmp_path / "x.safetensors")
+    assert names_of(str(tmp_path)) == [*names, "v.xml", "w.bin"]
+    assert names_of(str(tmp_path), trust=True) == [*names, "t.torchscript", "u.pt2", "v.xml", "w.bin"]
+    assert names_of(f"{tmp_path}/*.onnx") == ["b.onnx"]
+    assert names_of(f"{tmp_path}/r*") == ["run"]
     for single in ("a.safetensors", "run", "p.mlpackage"):
         assert models_of(str(tmp_path / single)) is None
+    with pytest.raises(FastViTError, match=r"holds \.pt2 files alone \(1\), which can run code") as error:
+        models_of(f"{tmp_path}/*.pt2")
+    assert "--trust" in error.value.hint
     assert models_of(None) is models_of("latest") is models_of("hf-hub:timm/x") is None
     with pytest.raises(FastViTError, match="holds no model"):
         models_of(f"{tmp_path}/*.pth")

@@ -38,8 +38,11 @@ def onnx_runtime(job: Job) -> Prepared:
     binding = session.io_binding()
     given = session.get_inputs()[0]
     feed = graph_input(job.images, job.info, takes_pixels=given.type == "tensor(uint8)").numpy()
+    if given.type == "tensor(float16)":
+        feed = feed.astype("float16")
     binding.bind_ortvalue_input(given.name, onnxruntime.OrtValue.ortvalue_from_numpy(feed, place, index))
-    binding.bind_output(session.get_outputs()[0].name, place, index)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, place, index)
 
     def step() -> None:
         session.run_with_iobinding(binding)
@@ -80,6 +83,8 @@ def openvino(job: Job) -> Prepared:
             model = core.read_model(graph)
             pixels = model.input(0).get_element_type() == library.Type.u8
             feed = graph_input(job.images, job.info, takes_pixels=pixels).numpy()
+            if model.input(0).get_element_type() == library.Type.f16:
+                feed = feed.astype("float16")
             model.reshape(list(feed.shape))
             request = core.compile_model(model, "CPU", options).create_infer_request()
             request.set_input_tensor(library.Tensor(feed))
