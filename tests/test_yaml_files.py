@@ -74,7 +74,10 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         read_yaml_file(tmp_path / "c.yaml")
 
 
-@pytest.mark.parametrize("content", ["x" * 900 + ": 1", "epochs: " + "x" * 9999, f"lr: [{'1, ' * 3000}]"])
+@pytest.mark.parametrize(
+    "content",
+    ["x" * 900 + ": 1", "epochs: " + "x" * 9999, "data: " + "x" * 9999, "opt: " + "x" * 81, f"lr: [{'1, ' * 3000}]"],
+)
 def test_messages_show_the_beginning_of_a_value(content: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(content)
     with pytest.raises(FastViTError) as caught:

@@ -33,15 +33,18 @@ class LoadedModel:
     notes: tuple[str, ...] = ()
 
 
-def load_model(path: str | Path) -> FastViT:
+def load_model(path: str | Path, key: str | None = None) -> FastViT:
     """Load a network from any file a FastViT lives in, in evaluation mode and float32.
 
     The layout (native, timm, reference; unfused, fused) and the variant are recognised from the file.
 
+    Args:
+        key: the name of the network in a file that holds several, as `--ckpt-key` takes it.
+
     Raises:
-        FastViTError: no such file, or not a FastViT.
+        FastViTError: no such file, not a FastViT, or several.
     """
-    return load_checkpoint(Path(path)).network
+    return load_checkpoint(Path(path), key=key).network
 
 
 def load_checkpoint(path: Path, prefer_ema: bool = True, key: str | None = None) -> LoadedModel:

@@ -12,6 +12,8 @@ from fastvit_cli.options import AUTO, AUTO_WORD, option_spec
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.recipe_files import read_recipe
 
+_LONGEST_WORD, _LONGEST_PLACE = 80, 1000  # so long a value is shown whole where it is refused
+_PLACES = frozenset(("data", "ckpt", "class_map", "teacher", "output", "config", "resume"))
 # Where a run is and what it continues is no part of its recipe.
 _NOT_SAVED = frozenset(("config", "resume", "output", "check_data", "dry_run", "nproc_per_node", "trust"))
 _TYPED_ONLY = "trust"  # else a file from elsewhere could name another that runs code
@@ -103,6 +105,10 @@ def _checked_type(name: str, value: Any, hint: Any, where: str) -> Any:
     if type(value) not in allowed:
         names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
         raise FastViTError(f"{where} sets '{name}' to {excerpt(repr(value))}.", f"It takes a value of type {names}.")
+    if isinstance(value, str) and len(value) > (_LONGEST_PLACE if name in _PLACES else _LONGEST_WORD):
+        raise FastViTError(
+            f"{where} sets '{name}' to {len(value)} letters, {excerpt(repr(value))}.", "See 'fastvit train --help'."
+        )
     return value
 
 

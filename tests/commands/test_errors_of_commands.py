@@ -168,7 +168,7 @@ def test_wrong_checkpoint_counts_the_keys(capsys: pytest.CaptureFixture[str], tm
 
     saved_model(tmp_path / "whole.safetensors")
     tensors = load_file(tmp_path / "whole.safetensors")
-    for name in list(tensors)[:40]:
+    for name in [name for name in tensors if name.endswith("bn.weight")][:40]:
         del tensors[name]
     tensors["stem.0.conv_kxk.0.conv.weight"] = torch.zeros(48, 3, 3, 3)
     save_file(tensors, tmp_path / "broken.safetensors")
