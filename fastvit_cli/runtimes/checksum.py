@@ -3,13 +3,14 @@
 import hashlib
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from fastvit_cli.errors import FastViTError
 
 CHECKSUM_KEY = "fastvit_checksum"
 BLANK = "0" * 64
-"""What stands in its place while it is computed: exporters write it, `add_checksum` puts the checksum there."""
+"""What exporters write in its place, where `add_checksum` then puts it."""
 
 _ARCHIVES = (".pt2", ".torchscript")
 # Between the key and its value lie two bytes of protobuf, or the name of an attribute in XML.
@@ -34,18 +35,19 @@ def add_checksum(path: Path) -> None:
 
     PyTorch's archives get a record of their own; in the metadata of other files it takes the place of `BLANK`.
     """
-    checksum = _computed(path)
     if path.suffix in _ARCHIVES:
         with zipfile.ZipFile(path, "a") as archive:
             folder = archive.namelist()[0].partition("/")[0]
             record = zipfile.ZipInfo(f"{folder}/extra/{CHECKSUM_KEY}")  # dated 1980, whenever it is written
-            archive.writestr(record, checksum)
+            archive.writestr(record, _of_records(archive))
         return
-    with files_of(path)[0].open("r+b") as file:
-        place = _place(file.read())
-        assert place is not None
+    first, *others = files_of(path)
+    content = first.read_bytes()
+    place = _place(content)
+    assert place is not None
+    with first.open("r+b") as file:
         file.seek(place)
-        file.write(checksum.encode())
+        file.write(_of_files(path, content, place, others).encode())
 
 
 def check_checksum(path: Path) -> None:
@@ -55,45 +57,45 @@ def check_checksum(path: Path) -> None:
         FastViTError: they differ.
         Exception: whatever Python's `zipfile` meets in a damaged archive.
     """
-    stored = _stored(path)
-    if stored is not None and stored != _computed(path).encode():
+    if path.suffix in _ARCHIVES:
+        with zipfile.ZipFile(path) as archive:
+            record = next(filter(_is_checksum, archive.infolist()), None)
+            same = record is None or archive.read(record) == _of_records(archive).encode()
+    elif files := files_of(path):
+        content = files[0].read_bytes()
+        place = _place(content)
+        stored = b"" if place is None else content[place : place + len(BLANK)]
+        same = place is None or stored == _of_files(path, content, place, files[1:]).encode()
+    else:  # an empty folder
+        return
+    if not same:
         raise FastViTError(
             f"'{path}' is not as `fastvit export` wrote it: its checksum differs.",
             f"It was damaged: export or copy it again. If you changed it, take {CHECKSUM_KEY} out of its metadata.",
         )
 
 
-def _stored(path: Path) -> bytes | None:
-    if path.suffix in _ARCHIVES:
-        with zipfile.ZipFile(path) as archive:
-            return next((archive.read(record) for record in archive.infolist() if _is_checksum(record)), None)
-    files = files_of(path)
-    content = files[0].read_bytes() if files else b""
-    place = _place(content)
-    return None if place is None else content[place : place + len(BLANK)]
-
-
-def _computed(path: Path) -> str:
-    """SHA-256 over lengths and contents of all files or records, and over the names where there may be several."""
-    digest = hashlib.sha256()
-    if path.suffix in _ARCHIVES:
-        with zipfile.ZipFile(path) as archive:
-            for record in archive.infolist():
-                if not _is_checksum(record):
-                    digest.update(f"{record.filename} {record.file_size}\n".encode())
-                    with archive.open(record) as stream:
-                        while chunk := stream.read(2**20):
-                            digest.update(chunk)
-        return digest.hexdigest()
-    for number, file in enumerate(files_of(path)):
-        content = file.read_bytes()
+def _of_files(path: Path, content: bytes, place: int, others: Sequence[Path]) -> str:
+    """SHA-256 of a file without what stands at the place of its checksum, and of the other files of an export."""
+    digest = hashlib.sha256(memoryview(content)[:place])
+    digest.update(memoryview(content)[place + len(BLANK) :])
+    for file in others:
         name = file.relative_to(path).as_posix() if path.is_dir() else ""
-        digest.update(f"{name} {len(content)}\n".encode())
-        place = _place(content) if number == 0 else None
-        if place is not None:
-            digest.update(memoryview(content)[:place])
-            digest.update(BLANK.encode())
-        digest.update(memoryview(content)[0 if place is None else place + len(BLANK) :])
+        digest.update(f"{name} {file.stat().st_size}\n".encode())
+        with file.open("rb") as stream:
+            hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()
+
+
+def _of_records(archive: zipfile.ZipFile) -> str:
+    """SHA-256 over names, lengths and contents of all records but the checksum."""
+    digest = hashlib.sha256()
+    for record in archive.infolist():
+        if not _is_checksum(record):
+            digest.update(f"{record.filename} {record.file_size}\n".encode())
+            with archive.open(record) as stream:
+                while chunk := stream.read(2**20):
+                    digest.update(chunk)
     return digest.hexdigest()
 
 

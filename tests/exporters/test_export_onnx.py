@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers.exports import save_changed
 from helpers.loaded import CLASS_NAMES, PLACE, SIZE, loaded_model, pixels, saved_model, with_paths
 
 from fastvit_cli.checkpoints.load import LoadedModel
@@ -76,7 +77,7 @@ def test_accuracy_before_and_after_on_labelled_images(
             tensor.CopyFrom(
                 onnx.numpy_helper.from_array(np.roll(onnx.numpy_helper.to_array(tensor), 1, 0), tensor.name)
             )
-    onnx.save(turned, tmp_path / "turned.onnx")
+    save_changed(turned, tmp_path / "turned.onnx")
     check = check_export(tmp_path / "turned.onnx", reference, RealImages(images, labels), "fp32", ())
     assert check.accuracy == AccuracyChange(before=75.0, after=25.0, num_images=20)
 
@@ -148,7 +149,7 @@ def test_broken_weights_fail_the_check(model: LoadedModel, exported: ExportResul
     array[0] *= 1.5  # one channel of one convolution
     weights[name].CopyFrom(onnx.numpy_helper.from_array(array, name))
     path = tmp_path / "broken.onnx"
-    onnx.save(broken, path)
+    save_changed(broken, path)
     check = check_export(path, TorchRuntime(model.network, model.info, CPU), None, "fp32", ())
     assert not check.passed
     assert check.max_abs_error is not None
@@ -161,7 +162,7 @@ def test_nan_fails_the_check(model: LoadedModel, exported: ExportResult, tmp_pat
     broken = onnx.load(exported.output)
     bias = next(tensor for tensor in broken.graph.initializer if "head.fc.bias" in tensor.name)
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) * float("nan"), bias.name))
-    onnx.save(broken, tmp_path / "nan.onnx")
+    save_changed(broken, tmp_path / "nan.onnx")
     check = check_export(tmp_path / "nan.onnx", TorchRuntime(model.network, model.info, CPU), None, "fp32", ())
     assert (check.passed, check.max_abs_error) == (False, None)
     assert "not numbers" in check.problems[0]
@@ -173,12 +174,12 @@ def test_interface_is_inspected(model: LoadedModel, exported: ExportResult, tmp_
     assert onnx_exporter.inspect(Path(exported.output), info, model.network, ExportConfig()) == ()
 
     written.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
-    onnx.save(written, tmp_path / "fixed.onnx")
+    save_changed(written, tmp_path / "fixed.onnx")
     (problem,) = onnx_exporter.inspect(tmp_path / "fixed.onnx", info, model.network, ExportConfig())
     assert problem.startswith("the input is [('images', [2, 3, 64, 64])]")
 
     del written.graph.node[3]
-    onnx.save(written, tmp_path / "torn.onnx")
+    save_changed(written, tmp_path / "torn.onnx")
     problems = onnx_exporter.inspect(tmp_path / "torn.onnx", info, model.network, ExportConfig())
     assert any("onnx.checker" in problem for problem in problems)
     (problem,) = onnx_exporter.inspect(Path(exported.output), replace(info, epoch=9), model.network, ExportConfig())

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 from helpers.loaded import SIZE, pixels
 
@@ -15,6 +16,7 @@ from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.export import ExportResult, export
 from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import Calibration
+from fastvit_cli.runtimes.checksum import CHECKSUM_KEY
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 CPU = torch.device("cpu")
@@ -33,3 +35,10 @@ def exported_to(model: LoadedModel, folder: Path, format_: str, **options: Any) 
 
 def expected_of(model: LoadedModel, count: int = 3) -> torch.Tensor:
     return TorchRuntime(model.network, model.info, CPU).logits(pixels(count))
+
+
+def save_changed(model: onnx.ModelProto, path: Path) -> None:
+    """Save an export that was changed, without its checksum: as it would be had `export` written it so."""
+    kept = {item.key: item.value for item in model.metadata_props if item.key != CHECKSUM_KEY}
+    onnx.helper.set_model_props(model, kept)
+    onnx.save(model, path)
