@@ -78,7 +78,7 @@ def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
 def _subject(model: ModelConfig, session: Session) -> "Subject":
     from fastvit_cli.bench.subjects import Subject
     from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
-    from fastvit_cli.checkpoints.select import load_source, select_source
+    from fastvit_cli.checkpoints.select import load_source, select_source, trained_on
     from fastvit_cli.models.variants import get_variant
 
     source = select_source(model, random_allowed=True, default_variant="t8")
@@ -93,16 +93,17 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
     except FastViTError as error:
         return Subject(name=source.name, error=error.message)
     if source.path is not None:
-        top1, top1_source = loaded.info.top1, "measured"
+        top1, top1_source, top1_data = loaded.info.top1, "measured", trained_on(source.path, loaded.info)
     else:
         published = source.hub.published_top1 if source.hub else get_variant(loaded.info.variant).top1
-        top1, top1_source = published, "published"
+        top1, top1_source, top1_data = published, "published", None
     return Subject(
         name=source.name,
         network=loaded.network,
         info=loaded.info,
         top1=top1,
         top1_source=None if top1 is None else top1_source,
+        top1_data=None if top1 is None else top1_data,
     )
 
 
@@ -110,6 +111,7 @@ def _exported(source: "ModelSource") -> "Subject":
     import torch
 
     from fastvit_cli.bench.subjects import ENGINES_OF_FILES, Subject
+    from fastvit_cli.checkpoints.select import trained_on
     from fastvit_cli.runtimes.open import open_runtime
 
     assert source.path is not None
@@ -119,8 +121,11 @@ def _exported(source: "ModelSource") -> "Subject":
             "Pass the checkpoint that it was made from.",
         )
     info = open_runtime(source.path, torch.device("cpu")).info
-    top1_source = None if info.top1 is None else "measured"
-    return Subject(name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source)
+    measured = None if info.top1 is None else ("measured", trained_on(source.path, info))
+    top1_source, top1_data = measured or (None, None)
+    return Subject(
+        name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source, top1_data=top1_data
+    )
 
 
 def _write_package(network: "nn.Module", info: "ModelInfo", path: Path) -> None:
