@@ -73,7 +73,7 @@ Draw = Callable[[float], Drawing | None]
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A drawing for a page: `wide` is shown on screens, `narrow` on phones."""
+    """A drawing for a page: `narrow` is shown on phones, unless it is empty."""
 
     title: str
     note: str
@@ -94,7 +94,8 @@ def page_figure(draw: Draw) -> PageFigure | None:
     wide, narrow = drawn(draw), drawn(draw, NARROW)
     if wide is None or narrow is None:
         return None
-    return PageFigure(wide.title, wide.note, _svg(wide, "wide"), _svg(narrow, "narrow"))
+    alike = (wide.figure.get_size_inches() == narrow.figure.get_size_inches()).all()
+    return PageFigure(wide.title, wide.note, _svg(wide, "wide"), "" if alike else _svg(narrow, "narrow"))
 
 
 def write_png(draw: Draw, path: Path, dpi: int = 144) -> None:

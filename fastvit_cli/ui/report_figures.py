@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _NUMBERED_CLASSES = 25  # up to here every count is written
 _NAMED_CLASSES = 60  # more names than that cannot be read
+_MOST_CELLS = 250  # in a line; smaller ones would be lost between the pixels of a screen
 _NAME = 18  # characters
 _COLUMN = 5.4  # inches of half a page
 
@@ -23,10 +24,13 @@ def confusion_figure(confusion: "Tensor", names: tuple[str, ...], width: float) 
 
     counts, classes = confusion.numpy(), len(names)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    pixels = np.empty((classes, classes, 4))
-    pixels[:] = (*to_rgb(LIGHT["orange"]), 0)
-    pixels[np.eye(classes, dtype=bool), :3] = to_rgb(LIGHT["blue"])
-    pixels[..., 3] = np.where(counts > 0, 0.08 + 0.62 * shares, 0.0)
+    each = -(-classes // _MOST_CELLS)
+    blocks = np.arange(0, classes, each)
+    strength, right = np.where(counts > 0, 0.08 + 0.62 * shares, 0.0), np.eye(classes, dtype=bool)
+    for axis in (0, 1):
+        strength, right = (np.maximum.reduceat(cells, blocks, axis) for cells in (strength, right))
+    colors = np.where(right[..., None], to_rgb(LIGHT["blue"]), to_rgb(LIGHT["orange"]))
+    pixels = np.concatenate((colors, strength[..., None]), 2)
     labels = [plain(name, _NAME) for name in names] if classes <= _NAMED_CLASSES else []
     numbered = classes <= _NUMBERED_CLASSES
     beside = 0.2 + 0.09 * max(map(len, labels), default=1)
@@ -35,7 +39,7 @@ def confusion_figure(confusion: "Tensor", names: tuple[str, ...], width: float) 
     side = min(side, classes * 0.55) if labels else side
     figure = Figure(figsize=(side + beside, side + beside))
     axes = figure.subplots()
-    axes.imshow(pixels)
+    axes.imshow(pixels, interpolation="nearest")
     axes.grid(False)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
@@ -49,10 +53,11 @@ def confusion_figure(confusion: "Tensor", names: tuple[str, ...], width: float) 
         axes.hlines(edges, -0.5, classes - 0.5, colors=LIGHT["card"], linewidth=1.5)
     if numbered:
         for row, column in zip(*counts.nonzero(), strict=True):
-            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center_baseline")
+            axes.text(column, row, f"{counts[row, column]}", ha="center", va="center_baseline", in_layout=False)
     note = "Blue: recognised; orange: mistaken. The stronger the colour, the larger the share of the class."
-    right, images = int(counts.trace()), int(counts.sum())
-    alt = f"Confusion matrix of {classes} classes: {right:,} of {images:,} images are on the diagonal."
+    note += f" A cell is {each} by {each} classes, as strong as the strongest of them." if each > 1 else ""
+    hits, images = int(counts.trace()), int(counts.sum())
+    alt = f"Confusion matrix of {classes} classes: {hits:,} of {images:,} images are on the diagonal."
     return Drawing(figure, "Confusion matrix", note, alt)
 
 
@@ -79,5 +84,5 @@ def reliability_figure(result: ValidateResult, width: float) -> Drawing:
     figure.legend(handles=signs, loc="outside lower left", ncols=1 if width < _COLUMN else 3, handlelength=0.9)
     title = "Is it as sure as it should be?"
     note = "Accuracy of the images by the probability, in percent, that the model gave its prediction."
-    alt = f"Reliability diagram: expected calibration error {result.calibration_error:.1f} percent."
-    return Drawing(figure, title, note, alt)
+    error = f"Expected calibration error: {result.calibration_error:.1f} %."
+    return Drawing(figure, title, f"{note} {error}", f"Reliability diagram. {error}")
