@@ -37,6 +37,7 @@ class BenchRow:
         ratio: of its time to that of the row called `baseline`.
         top1: ImageNet top-1 in percent, or that of its own data when it was measured.
         top1_source: published or measured.
+        top1_data: what it was measured on, as `--data` takes it; None where it was published or no file says.
         error: why there are no figures, one line.
     """
 
@@ -76,6 +77,7 @@ class BenchRow:
     ratio: Ratio | None = None
     top1: float | None = None
     top1_source: str | None = None
+    top1_data: str | None = None
     error: str | None = None
 
     @property

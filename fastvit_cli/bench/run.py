@@ -132,6 +132,7 @@ def _row(config: BenchConfig, case: Case, device: torch.device) -> BenchRow:
         compute_units=case.compute_units,
         top1=subject.top1,
         top1_source=subject.top1_source,
+        top1_data=subject.top1_data,
         error=subject.error,
     )
 

@@ -27,7 +27,7 @@ class Subject:
         network: left as it is; a copy is fused, moved and timed.
         path: of an exported file.
         peer: library whose network it is; None for ours.
-        top1, top1_source: see `events.BenchRow`.
+        top1, top1_source, top1_data: see `events.BenchRow`.
         error: one line; set exactly when info and the rest are not.
     """
 
@@ -38,6 +38,7 @@ class Subject:
     peer: str | None = None
     top1: float | None = None
     top1_source: str | None = None
+    top1_data: str | None = None
     error: str | None = None
 
     def __post_init__(self) -> None:

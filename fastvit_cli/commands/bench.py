@@ -79,7 +79,7 @@ def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
 def _subject(model: ModelConfig, session: Session) -> "Subject":
     from fastvit_cli.bench.subjects import Subject
     from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
-    from fastvit_cli.checkpoints.select import load_source, select_source
+    from fastvit_cli.checkpoints.select import load_source, select_source, trained_on
     from fastvit_cli.models.variants import get_variant
 
     source = select_source(model, random_allowed=True, default_variant="t8")
@@ -96,16 +96,17 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
     for note in loaded.notes:
         session.note(note)
     if source.path is not None:
-        top1, top1_source = loaded.info.top1, "measured"
+        top1, top1_source, top1_data = loaded.info.top1, "measured", trained_on(source.path, loaded.info)
     else:
         published = source.hub.published_top1 if source.hub else get_variant(loaded.info.variant).top1
-        top1, top1_source = published, "published"
+        top1, top1_source, top1_data = published, "published", None
     return Subject(
         name=source.name,
         network=loaded.network,
         info=loaded.info,
         top1=top1,
         top1_source=None if top1 is None else top1_source,
+        top1_data=None if top1 is None else top1_data,
     )
 
 
@@ -114,6 +115,7 @@ def _exported(source: "ModelSource", session: Session) -> "Subject":
 
     from fastvit_cli.bench.subjects import ENGINES_OF_FILES, Subject
     from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
+    from fastvit_cli.checkpoints.select import trained_on
     from fastvit_cli.runtimes.onnx_runtime import graph_info
     from fastvit_cli.runtimes.open import open_runtime
 
@@ -129,8 +131,11 @@ def _exported(source: "ModelSource", session: Session) -> "Subject":
         info = open_runtime(source.path, torch.device("cpu")).info
     if info.variant == OTHER_VARIANT:
         session.note(f"{source.name} is of another program: it is timed as it is, its operations are not counted.")
-    top1_source = None if info.top1 is None else "measured"
-    return Subject(name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source)
+    measured = None if info.top1 is None else ("measured", trained_on(source.path, info))
+    top1_source, top1_data = measured or (None, None)
+    return Subject(
+        name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source, top1_data=top1_data
+    )
 
 
 def _write_package(network: "nn.Module", info: "ModelInfo", path: Path) -> None:

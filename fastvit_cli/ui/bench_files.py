@@ -6,19 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fastvit_cli.atomic import check_writable, replaced_when_done, write_text
-from fastvit_cli.bench.events import BenchResult, BenchRow, BenchRun
-from fastvit_cli.ui.bench_figures import FIGURES
+from fastvit_cli.atomic import check_writable, write_text
+from fastvit_cli.bench.events import BenchResult, BenchRun
+from fastvit_cli.ui.bench_figures import figures_of
 from fastvit_cli.ui.bench_report import report_html
-from fastvit_cli.ui.bench_views import (
-    baseline_text,
-    common_words,
-    distinctions,
-    machine_line,
-    number,
-    ratio_text,
-    short_name,
-)
+from fastvit_cli.ui.bench_tables import base_note, common_words, cost_columns, measured_sheet, page_latency_columns
+from fastvit_cli.ui.bench_views import machine_line
+from fastvit_cli.ui.figures import write_png
 from fastvit_cli.ui.session import write_json_file
 
 RESULTS = "results.json"
@@ -48,11 +42,8 @@ def write_bench_files(folder: Path, run: BenchRun, envelope: dict[str, Any]) -> 
     write_text(folder / "results.csv", _results_csv(result))
     write_text(folder / "samples.csv", _samples_csv(run))
     write_text(folder / "results.md", markdown(result))
-    for name, draw in FIGURES.items():
-        figure = draw(result)
-        if figure is not None:
-            with replaced_when_done(folder / f"{name}.png") as temporary:
-                figure.savefig(temporary, dpi=150)
+    for name, draw in figures_of(result).items():
+        write_png(draw, folder / f"{name}.png")
     write_text(folder / "report.html", report_html(result))
     for place, (profile, trace) in enumerate(zip(result.profiles, run.traces, strict=True), start=1):
         if trace:
@@ -91,24 +82,13 @@ def _samples_csv(run: BenchRun) -> str:
 def markdown(result: BenchResult) -> str:
     """The latency table, and what it holds for."""
     rows = result.results
-    differing = distinctions(rows)
-    columns = ("model", *differing, "median ms", "95 % interval", "p90", "p99", "images/s", "MiB", "× base")
-    lines = [f"Latency: {common_words(rows)}", "", _md_row(columns)]
-    lines.append(_md_row(["---"] * (1 + len(differing)) + ["---:"] * 7))
-    for row in rows:
-        cells = [short_name(row), *(of(row) for of in differing.values())]
-        lines.append(_md_row([*cells, row.error] if row.error else [*cells, *_md_figures(row)]))
-    lines += ["", machine_line(result)]
-    base = baseline_text(rows)
-    lines += ["", f"× base: time over that of {base}."] if base else []
-    lines += ["", *(f"- {warning}" for warning in result.warnings)] if result.warnings else []
-    return "\n".join(lines) + "\n"
-
-
-def _md_figures(row: BenchRow) -> list[str]:
-    interval = "–" if row.interval_ms is None else " – ".join(number(value) for value in row.interval_ms)
-    figures = (row.p90_ms, row.p99_ms, row.images_per_second, row.peak_memory_mb)
-    return [number(row.median_ms), interval, *(number(value) for value in figures), ratio_text(row, wide=True)]
+    columns = {**page_latency_columns(rows), "MiB": cost_columns(rows)["MiB"]}
+    sheet = measured_sheet(rows, columns)
+    lines = [f"Latency: {common_words(rows)}", "", _md_row(sheet.columns)]
+    lines.append(_md_row("---" if place < sheet.text else "---:" for place in range(len(sheet.columns))))
+    lines += [_md_row([*row.cells[: sheet.text], row.error] if row.error else row.cells) for row in sheet.rows]
+    lines += ["", machine_line(result), "", *base_note(rows), "", *(f"- {warning}" for warning in result.warnings)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _md_row(cells: Any) -> str:

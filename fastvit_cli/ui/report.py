@@ -10,8 +10,8 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.predictions import Prediction
 from fastvit_cli.evaluation.validate import ReportData, ValidateResult
 from fastvit_cli.names import ODD
-from fastvit_cli.ui.report_page import page
-from fastvit_cli.ui.report_plots import plot_confusion, plot_reliability
+from fastvit_cli.ui.figures import write_png
+from fastvit_cli.ui.report_page import figures_of, page
 from fastvit_cli.ui.session import write_json_file
 
 PAGE, RESULTS, PREDICTIONS = "index.html", "results.json", "predictions.csv"
@@ -49,12 +49,9 @@ def write_report(folder: Path, result: ValidateResult, data: ReportData, envelop
     """
     write_json_file(folder / RESULTS, envelope)
     _write_predictions(folder / PREDICTIONS, data.predictions)
-    plot_reliability(result, folder / RELIABILITY)
-    confusion = None
-    if data.confusion is not None:
-        plot_confusion(data.confusion, tuple(row.name for row in result.classes), folder / CONFUSION)
-        confusion = (folder / CONFUSION).read_bytes()
-    write_text(folder / PAGE, page(result, data, confusion, envelope["environment"]))
+    for name, draw in figures_of(result, data).items():
+        write_png(draw, folder / f"{name}.png")
+    write_text(folder / PAGE, page(result, data, envelope["environment"]))
 
 
 def _write_predictions(path: Path, predictions: tuple[Prediction, ...]) -> None:

@@ -1,7 +1,9 @@
 """Small pieces that every view is made of."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -14,6 +16,48 @@ from fastvit_cli.names import visible
 _WHOLE = 24  # characters of a name that is easily read
 _FOLDED = 12  # and of one that still can be
 _ENDLESS = 10_000
+_BAR = 16
+_TONES = {"": "", "good": "green", "bad": "bold red"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table, in a terminal and on a page.
+
+    Attributes:
+        color: of a sign before the first cell, as in the figures.
+        bar: length of a bar in the last column, 0 to 1.
+        depth: how far the first cell is moved to the right, in steps.
+        tone: of the last cell: good, bad or neither.
+        error: what stands in place of the numbers on a page.
+    """
+
+    cells: tuple[str, ...]
+    color: str = ""
+    bar: float | None = None
+    depth: int = 0
+    tone: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a table holds, wherever it is shown; the first `text` columns are words, the others numbers."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+    text: int = 1
+
+
+def terminal_table(sheet: Sheet, title: str | None = None) -> "DataTable":
+    """The sheet for a terminal; its bars are lines of blocks."""
+    bars = any(row.bar is not None for row in sheet.rows)
+    rows: list[tuple[str | Text, ...]] = []
+    for row in sheet.rows:
+        first, *others, last = row.cells
+        bar = [Text("█" * round((row.bar or 0.0) * _BAR), style="cyan", justify="left")] if bars else []
+        rows.append(("  " * row.depth + first, *others, Text(visible(last), style=_TONES[row.tone]), *bar))
+    return data_table((*sheet.columns, *([""] if bars else [])), rows, sheet.text, title)
 
 
 def facts(rows: Iterable[tuple[str, str | Text]], title: str | Text | None = None) -> Table:
@@ -103,6 +147,28 @@ def _plain(cell: str | Text) -> Text:
 
 def _title(title: str | Text | None) -> Text | None:
     return Text(visible(title), style="bold") if isinstance(title, str) else title
+
+
+def model_name(model: str) -> str:
+    """What to call a model in a title: a run by its folder, another file by its name."""
+    path = Path(model)
+    if path.is_absolute() or path.exists():
+        folder = path.absolute().parent
+        if (folder / "config.yaml").is_file():
+            return visible(folder.name if path.name == "best.safetensors" else f"{folder.name}/{path.name}")
+        return visible(path.name)
+    return visible(model)
+
+
+def data_name(data: str) -> str:
+    """What to call a data set in a title: a folder by its name, another one whole."""
+    return visible(Path(data).name if Path(data).is_absolute() else data)
+
+
+def told_apart(short: dict[str, str]) -> dict[str, str]:
+    """The short name of each whole one, and the whole one where two would be called alike."""
+    alike = Counter(short.values())
+    return {whole: name if alike[name] == 1 else visible(whole) for whole, name in short.items()}
 
 
 def verdict(passed: bool) -> Text:

@@ -3,6 +3,7 @@
 import csv
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.bulk import BulkResult, ModelRow
 from fastvit_cli.evaluation.class_metrics import ClassScore
-from fastvit_cli.evaluation.comparison import ComparedModels, Flip
+from fastvit_cli.evaluation.comparison import ComparedModels
+from fastvit_cli.evaluation.label_files import RealScores
 from fastvit_cli.evaluation.validate import ValidateResult
 from fastvit_cli.names import ODD, visible
 from fastvit_cli.ui.session import write_json_file
-from fastvit_cli.ui.tables import data_table, facts
+from fastvit_cli.ui.tables import Row, Sheet, data_table, facts, terminal_table
 
 _WORST_CLASSES = 5
 _SHOWN_FLIPS = 8
@@ -34,7 +36,7 @@ def validation_view(result: ValidateResult) -> RenderableType:
     wait = f"; {100 * result.data_wait:.0f} % of the time waiting for them" if result.data_wait > 0.2 else ""
     rows: list[tuple[str, str | Text]] = [
         ("top-1", Text(top1, style="bold")),
-        ("top-5", f"{result.top5:.2f} %"),
+        second_score(result),
         ("loss", f"{result.loss:.4f}"),
         ("mean F1", f"{result.mean_f1:.2f} %"),
         ("calibration error", f"{result.calibration_error:.2f} %"),
@@ -44,19 +46,28 @@ def validation_view(result: ValidateResult) -> RenderableType:
         ("speed", f"{rate(result.images_per_second)} images/s, decoding included{wait}"),
     ]
     if result.real is not None:
-        words = f"{result.real.top1:.2f} % top-1, {result.real.top5:.2f} % top-5 of {result.real.num_images:,} images"
-        rows.insert(2, ("ImageNet-ReaL", words))
+        rows.insert(2, ("ImageNet-ReaL", real_words(result.real)))
     if result.unreadable:
         rows.insert(-3, ("left out", Text(f"{len(result.unreadable):,} unreadable images", style="yellow")))
     parts: list[RenderableType] = [facts(rows)]
     worst = worst_classes(result.classes, _WORST_CLASSES)
     if worst:
-        table = [(row.name, f"{row.images:,}", *map(percent, (row.recall, row.precision, row.f1))) for row in worst]
-        columns = ("worst classes", "images", "recall %", "precision %", "F1 %")
-        parts.append(data_table(columns, table))
+        parts.append(terminal_table(class_sheet(worst, "worst classes")))
     if result.comparison is not None:
         parts.append(_comparison_view(result.comparison))
     return Group(*parts)
+
+
+def second_score(result: ValidateResult) -> tuple[str, str]:
+    """Top-5 tells nothing of five classes or fewer: of those, what guessing would reach."""
+    if len(result.classes) > 5:
+        return "top-5", f"{result.top5:.2f} %"
+    return "chance level", f"{100 / len(result.classes):.2f} %"
+
+
+def real_words(real: RealScores) -> str:
+    """Both scores against ImageNet-ReaL's labels."""
+    return f"{real.top1:.2f} % top-1, {real.top5:.2f} % top-5 of {real.num_images:,} images"
 
 
 def model_words(result: ValidateResult) -> str:
@@ -71,6 +82,18 @@ def worst_classes(classes: tuple[ClassScore, ...], count: int) -> tuple[ClassSco
     faulty = [(row.f1, -row.images, row.name, row) for row in classes if row.f1 is not None and row.f1 < 100.0]
     # By all but the row itself: two of ImageNet's classes are called crane, and rows have no order.
     return tuple(row for *_, row in sorted(faulty, key=lambda entry: entry[:-1])[:count])
+
+
+def class_sheet(classes: Iterable[ClassScore], title: str = "class", bars: bool = False) -> Sheet:
+    """A row a class."""
+    rows = [
+        Row(
+            (row.name, f"{row.images:,}", *map(percent, (row.recall, row.precision, row.f1))),
+            bar=(row.f1 or 0.0) / 100 if bars else None,
+        )
+        for row in classes
+    ]
+    return Sheet((title, "images", "recall %", "precision %", "F1 %"), rows)
 
 
 def rate(images_per_second: float) -> str:
@@ -91,31 +114,37 @@ def p_value_words(pair: ComparedModels) -> str:
     return f"{shown} (McNemar), {'a real difference' if pair.p_value < 0.05 else 'may be chance'}"
 
 
+def comparison_facts(pair: ComparedModels) -> list[tuple[str, str]]:
+    """What the other model scores, and how far the two agree."""
+    logits = pair.logits
+    return [
+        ("top-1", f"{pair.other_top1:.2f} %, {pair.top1_difference:+.2f} points; {p_value_words(pair)}"),
+        ("only one right", f"{pair.only_first_right:,} only the first, {pair.only_other_right:,} only this one"),
+        ("same prediction", f"{100 * logits.top1_agreement:.2f} % of {logits.num_images:,} images"),
+        ("largest difference", f"{logits.max_abs_error:.2g} of logits up to {logits.max_abs_logit:.3g}"),
+    ]
+
+
 def _comparison_view(pair: ComparedModels) -> RenderableType:
-    summary = facts(
-        [
-            ("top-1", f"{pair.other_top1:.2f} %, {pair.top1_difference:+.2f} points; {p_value_words(pair)}"),
-            ("only one right", f"{pair.only_first_right:,} only the first, {pair.only_other_right:,} only this one"),
-            ("same prediction", f"{100 * pair.logits.top1_agreement:.2f} % of {pair.logits.num_images:,} images"),
-            (
-                "largest difference",
-                f"{pair.logits.max_abs_error:.2g} of logits up to {pair.logits.max_abs_logit:.3g}",
-            ),
-        ],
-        title=f"Compared with {pair.other} ({pair.other_engine})",
-    )
+    summary = facts(comparison_facts(pair), title=f"Compared with {pair.other} ({pair.other_engine})")
     if not pair.flips:
         return summary
-    rows = [flip_cells(flip) for flip in pair.flips[:_SHOWN_FLIPS]]
-    table = data_table(("flipped image", "class", "first says", "other says", "margin", "other's"), rows, left=4)
-    more = pair.num_flips - len(rows)
-    return Group(summary, table, *([Text(f"and {more:,} more; --json lists them", style="dim")] if more else []))
+    sheet = flip_sheet(pair, _SHOWN_FLIPS)
+    more = pair.num_flips - len(sheet.rows)
+    return Group(
+        summary,
+        terminal_table(sheet),
+        *([Text(f"and {more:,} more; --json lists them", style="dim")] if more else []),
+    )
 
 
-def flip_cells(flip: Flip) -> tuple[str, ...]:
-    """Image, class, both predictions, both margins."""
-    margins = (_margin(flip.margin), _margin(flip.other_margin))
-    return (Path(flip.image).name, flip.label, flip.prediction, flip.other_prediction, *margins)
+def flip_sheet(pair: ComparedModels, count: int) -> Sheet:
+    """Images that changed their prediction, and how far each best logit is above the next."""
+    rows = []
+    for flip in pair.flips[:count]:
+        names = (Path(flip.image).name, flip.label, flip.prediction, flip.other_prediction)
+        rows.append(Row((*names, _margin(flip.margin), _margin(flip.other_margin))))
+    return Sheet(("flipped image", "class", "first says", "other says", "margin", "other's"), rows, text=4)
 
 
 def _margin(value: float) -> str:

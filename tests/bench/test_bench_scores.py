@@ -24,8 +24,15 @@ def written(path: Path, document: Any) -> Path:
 def test_a_score_goes_to_the_model_it_is_of(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", {"command": "validate", "result": {"model": "one.onnx", "top1": 81.5}})
     one, two = with_scores([ONE, TWO], [path])
-    assert (one.top1, one.top1_source) == (81.5, "measured")
+    assert (one.top1, one.top1_source, one.top1_data) == (81.5, "measured", None)
     assert two == TWO
+
+
+@pytest.mark.parametrize(("split", "data"), [("val", "/photos"), ("test", "/photos (test)")])
+def test_a_score_is_of_a_data_set_and_its_split(split: str, data: str, tmp_path: Path) -> None:
+    result = {"model": "one.onnx", "top1": 81.5, "data": "/photos", "split": split}
+    (one,) = with_scores([ONE], [written(tmp_path / "a.json", {"command": "validate", "result": result})])
+    assert one.top1_data == data
 
 
 @pytest.mark.parametrize(
