@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -68,11 +68,6 @@ def look(base: Base, path: Path, data: Path, way: str) -> targets.Contents:
     return targets.score(path / opened(base.name), data, process=process)
 
 
-def ways_of(kind: str) -> tuple[str, ...]:
-    """The ways that are worth their own reference: a process of its own finds what a command finds."""
-    return (LIBRARY, COMMAND) if kind in (CHECKPOINT, EXPORT) else (COMMAND,)
-
-
 def copied(base: Base, folder: Path) -> Path:
     """A copy of the base, in a folder of its own."""
     target = folder / base.path.name
@@ -83,11 +78,12 @@ def copied(base: Base, folder: Path) -> Path:
     return target
 
 
-def build(work: Path, formats: Iterable[str]) -> list[Base]:
+def build(work: Path, formats: Iterable[str], needed: Collection[tuple[str, str, str]]) -> list[Base]:
     """Make all of them, and look at each as it is.
 
     Args:
         formats: those of `exports.FILES` to make.
+        needed: kind, name and way of what cases will compare; a process of its own finds what a command finds.
 
     Raises:
         FastViTError: the program refuses a file that it made, with which no case would prove anything.
@@ -99,12 +95,14 @@ def build(work: Path, formats: Iterable[str]) -> list[Base]:
     bases.append(Base(RESUMED, "run", run, OWN))
     for format_ in formats:
         bases.append(Base(EXPORT, format_, _exported(work / "exports" / format_.replace(" ", "_"), format_), OWN))
-    return [replace(base, whole=_references(base, work, data)) for base in bases]
+    return [replace(base, whole=_references(base, work, data, needed)) for base in bases]
 
 
-def _references(base: Base, work: Path, data: Path) -> dict[str, targets.Contents]:
+def _references(
+    base: Base, work: Path, data: Path, needed: Collection[tuple[str, str, str]]
+) -> dict[str, targets.Contents]:
     found = {}
-    for way in ways_of(base.kind):
+    for way in [way for way in (LIBRARY, COMMAND) if (base.kind, base.name, way) in needed]:
         folder = work / "reference"
         folder.mkdir()
         found[way] = look(base, copied(base, folder), data, way)

@@ -209,5 +209,5 @@ def config_mutations() -> list[Mutation]:
     some = ("a bit flipped", "a byte replaced", "random bytes", "bytes left out", "cut off")
     found += [
         Mutation(f"{name}, anywhere", lambda path, rng, e=EDITS[name]: edit_file(path, rng, e)) for name in some
-    ]  # type: ignore[misc]
+    ]
     return found + place_mutations()

@@ -22,7 +22,7 @@ from fuzz.judge import CODE, ERROR, Job, Result, run_case
 _PROCESS_TIME_LIMIT_S = 220.0
 _ADDRESS_SPACE = 3 * 2**30  # bytes beyond what the worker has at its start
 _OPEN_FILES = 512  # a hundred loader processes at most, for a machine must survive what is tried on it
-_CASES_A_WORKER = 150
+_CASES_A_WORKER = 300
 
 
 class _Worker:

@@ -243,7 +243,7 @@ def place_mutations() -> list[Mutation]:
         ("a sparse file of 20 GB", _replaced(_sparse)),
     ]
     places += [
-        (f"{name} instead", _replaced(lambda path, content=content: path.write_bytes(content)))  # type: ignore[misc]
+        (f"{name} instead", _replaced(lambda path, content=content: path.write_bytes(content)))
         for name, content in _OTHER_CONTENT.items()
     ]
     return [Mutation(name, apply) for name, apply in places]

@@ -188,7 +188,7 @@ class Writes(torch.nn.Module):
     sys.path.insert(0, str(folder))
     try:
         sys.modules.pop("writes_a_file", None)
-        import writes_a_file  # type: ignore[import-not-found]
+        import writes_a_file
 
         torch.jit.save(torch.jit.script(writes_a_file.Writes()), path, _extra_files={"fastvit": metadata})
     finally:

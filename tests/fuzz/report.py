@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
+import resource
 import shutil
 import sys
 import tempfile
@@ -15,13 +17,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fuzz.bases import EXPORT, KINDS, PICKLE, build
+from fuzz.bases import COMMAND, EXPORT, KINDS, PICKLE, PROCESS, build
 from fuzz.cases import QUICK_FORMATS, Case, plan, quick
 from fuzz.exports import FILES
 from fuzz.harness import in_child, run_cases
 from fuzz.judge import ERROR, FAILURES, VERDICTS, Job, Result
 
 _WIDTH = 150
+_MODULES = ("cv2", "matplotlib.pyplot", "safetensors.torch", "timm", "torch.utils.tensorboard")
+_ONNX = ("onnx", "onnxruntime")
+_MODULES_OF = {
+    "onnx": _ONNX,
+    "onnx with side file": _ONNX,
+    "coreml": ("coremltools.converters.mil.frontend.milproto.load",),
+    "openvino": ("openvino",),
+}
 _HEADINGS = {
     "refused": "refused",
     "identical": "taken, same values",
@@ -45,7 +55,8 @@ def main(argv: list[str] | None = None) -> int:
     console.print(f"Making whole files for {len(cases):,} cases in {options.work} …")
     formats = _formats(cases)
     _import_what_workers_use(formats)
-    bases = in_child(lambda: build(options.work, formats))
+    needed = {(case.kind, case.base, COMMAND if case.way == PROCESS else case.way) for case in cases}
+    bases = in_child(lambda: build(options.work, formats, needed))
     job = Job(
         options.work, options.seed, {(base.kind, base.name): base for base in bases}, keep=options.only is not None
     )
@@ -63,10 +74,20 @@ def main(argv: list[str] | None = None) -> int:
         text = json.dumps(document, indent=1, ensure_ascii=True)
         sys.stdout.write(text + "\n") if options.json == "-" else Path(options.json).write_text(text + "\n")
     if options.only is not None:
-        console.print(f"Its files are in {options.work / f'case-{options.only}'}.")
+        console.print(_line(results[0]), markup=False, soft_wrap=True)
+        console.print(f"Its files are in {_without_the_rest(options.work, options.only)}.")
     elif options.own_work:
         shutil.rmtree(options.work, ignore_errors=True)
     return 1 if document["failures"] else 0
+
+
+def _without_the_rest(work: Path, number: int) -> Path:
+    """The folder of one case; the whole files are removed."""
+    kept = work / f"case-{number}"
+    for path in work.iterdir():
+        if path != kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return kept
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
@@ -110,15 +131,11 @@ def _formats(cases: list[Case]) -> list[str]:
 
 def _import_what_workers_use(formats: list[str]) -> None:
     """Here, once; but nothing of it starts a thread, which a forked worker would miss."""
-    import timm  # noqa: F401
+    from fastvit_cli.runtimes.quiet import quiet_libraries
 
-    if "coreml" in formats:
-        from fastvit_cli.runtimes.quiet import quiet_libraries
-
-        with quiet_libraries():
-            import coremltools.converters.mil.frontend.milproto.load  # noqa: F401
-    if "openvino" in formats:
-        import openvino  # noqa: F401
+    with quiet_libraries():
+        for name in (*_MODULES, *(module for format_ in formats for module in _MODULES_OF.get(format_, ()))):
+            importlib.import_module(name)
 
 
 def summary(results: list[Result], seed: int, seconds: float, prepared: float) -> dict[str, Any]:
@@ -133,6 +150,7 @@ def summary(results: list[Result], seed: int, seconds: float, prepared: float) -
         "seed": seed,
         "cases": len(results),
         "seconds": round(seconds, 1),
+        "cpu_seconds": round(_cpu_seconds(), 1),
         "seconds_of_preparation": round(prepared, 1),
         "kinds": {kind: _counts([result for result in results if result.case.kind == kind]) for kind in KINDS},
         "total": _counts(results),
@@ -154,6 +172,12 @@ def summary(results: list[Result], seed: int, seconds: float, prepared: float) -
             )
         ),
     }
+
+
+def _cpu_seconds() -> float:
+    """Of this process and all that it has waited for; what other programs on the machine do is no part of it."""
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
 def _pattern(result: Result) -> str:
@@ -210,5 +234,7 @@ def _show(document: dict[str, Any], console: Any) -> None:
         )
     console.print(
         f"{document['cases']:,} cases, seed {document['seed']}, {document['seconds']:.0f} s, of which "
-        f"{document['seconds_of_preparation']:.0f} s for the whole files. Again, with its files kept: --only NUMBER."
+        f"{document['seconds_of_preparation']:.0f} s for the whole files; {document['cpu_seconds']:.0f} s of CPU. "
+        "Again, with its files kept: --only NUMBER.",
+        soft_wrap=True,
     )

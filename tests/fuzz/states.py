@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from fuzz.archives import zip_mutations
-from fuzz.mutations import CRC, Mutation, byte_mutations, inside, place_mutations
+from fuzz.mutations import CRC, OWN, Mutation, byte_mutations, inside, place_mutations
 from fuzz.odd_values import odd_json_value
 from fuzz.tensors import TENSOR_EDITS, last_bit, swapped
 
@@ -145,8 +145,14 @@ def state_mutations() -> list[Mutation]:
         inside(name, mutation) for name in ("metrics.csv", "log.txt", CONFIG) for mutation in place_mutations()[:8]
     ]
     found += [
-        Mutation(f"{source} in place of {target}", _copied(source, target))
-        for source, target in ((BEST, LAST), (LAST, BEST), (STATE, LAST), (LAST, STATE), (CONFIG, STATE))
+        Mutation(f"{source} in place of {target}", _copied(source, target), defeats)
+        for source, target, defeats in (
+            (BEST, LAST, frozenset[str]()),
+            (LAST, BEST, frozenset((OWN, CRC))),  # a whole file of the same network
+            (STATE, LAST, frozenset[str]()),
+            (LAST, STATE, frozenset[str]()),
+            (CONFIG, STATE, frozenset[str]()),
+        )
         for _ in range(3)
     ]
     return [*found, Mutation("an empty folder", _emptied)]

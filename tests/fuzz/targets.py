@@ -113,7 +113,7 @@ def _here(words: list[str]) -> tuple[int, str, str]:
     texts = []
     for stream in streams:
         stream.flush()
-        texts.append(stream.buffer.getvalue().decode("utf-8", "replace"))  # type: ignore[attr-defined]
+        texts.append(stream.buffer.getvalue().decode("utf-8", "replace"))
     return code, texts[0], texts[1]
 
 
@@ -179,7 +179,11 @@ def open_export(folder: Path, format_: str) -> Contents:
     runtime = open_runtime(path, torch.device("cpu"), **trust)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
     logits = runtime.logits(images)
-    return {"logits": tensors_digest({"logits": logits}), **_info(runtime.info), "weights": _weights(path, runtime)}
+    try:
+        weights = _weights(path, runtime)
+    except Exception as error:
+        weights = f"cannot be read ({type(error).__name__}: {str(error)[:80]})"
+    return {"logits": tensors_digest({"logits": logits}), **_info(runtime.info), "weights": weights}
 
 
 def _weights(path: Path, runtime: Any) -> str:
@@ -214,6 +218,7 @@ def resume(folder: Path, *, process: bool = False) -> Contents:
         f"result.{name}": repr(result[name]) for name in ("top1", "top5", "loss", "epochs", "best_epoch", "stopped")
     }
     options = yaml.safe_load((folder / "config.yaml").read_text())
+    options["variant"] = str(options["variant"]).removeprefix("fastvit_")
     found |= {f"config.{name}": repr(value) for name, value in options.items() if name not in MAY_CHANGE}
     for name in ("best", "last"):
         found |= _stored(folder / f"{name}.safetensors", name)
@@ -224,9 +229,12 @@ def _stored(path: Path, name: str) -> Contents:
     """Weights and metadata of a file that the program wrote, read without it."""
     from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
-        info = json.loads(file.metadata()["fastvit"])
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+            info = json.loads(file.metadata()["fastvit"])
+    except Exception as error:  # damaged or missing, and the program did not mind
+        return {f"{name}.weights": f"cannot be read ({type(error).__name__}: {str(error)[:80]})"}
     info["recipe"] = {key: value for key, value in info["recipe"].items() if key not in MAY_CHANGE}
     return {f"{name}.weights": tensors_digest(tensors), **_info(info, f"{name}.metadata")}
 

@@ -105,7 +105,7 @@ def _hangs(_base: Base, _path: Path, _data: Path, _way: str) -> Contents:
 
 
 def _swells(_base: Base, _path: Path, _data: Path, _way: str) -> Contents:
-    _ = b"x" * 200_000_000
+    _ = b"x" * 300_000_000
     return WHOLE[LIBRARY]
 
 
