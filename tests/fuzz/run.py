@@ -6,9 +6,9 @@
     python tests/fuzz/run.py --only 1234        one case again; its files stay, and their folder is printed
 
 Needs the `dev` extra and Linux or macOS. A seed and a number name a case, on the same machine and with the same
-program. Exit code 0 says that no code ran, nothing was taken with changed values while a checksum could have told, and
-nothing went wrong inside: no other exception than the program's own, no crash, no hang, no hunger for memory. Files
-that carry no checksum at all are a column of their own. The test suite runs 200 of them: tests/fuzz/test_fuzz.py.
+program. Exit code 0 says that no code ran, nothing was taken with changed values while a checksum could have told,
+and nothing went wrong inside: no other exception than the program's own, no crash, no hang, no hunger for memory.
+Files that carry no checksum at all are a column of their own. The test suite runs 200 of them: test_fuzz.py.
 """
 
 import sys
