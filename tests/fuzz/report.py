@@ -45,6 +45,14 @@ _HEADINGS = {
 def main(argv: list[str] | None = None) -> int:
     """0 when nothing ran code, nothing was taken with changed values and nothing went wrong inside; else 1."""
     options = _options(argv)
+    try:
+        return _run(options)
+    finally:
+        if options.own_work and options.only is None:
+            shutil.rmtree(options.work, ignore_errors=True)
+
+
+def _run(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, width=_WIDTH)
@@ -76,8 +84,6 @@ def main(argv: list[str] | None = None) -> int:
     if options.only is not None:
         console.print(_line(results[0]), markup=False, soft_wrap=True)
         console.print(f"Its files are in {_without_the_rest(options.work, options.only)}.")
-    elif options.own_work:
-        shutil.rmtree(options.work, ignore_errors=True)
     return 1 if document["failures"] else 0
 
 

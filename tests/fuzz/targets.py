@@ -229,6 +229,8 @@ def _stored(path: Path, name: str) -> Contents:
     """Weights and metadata of a file that the program wrote, read without it."""
     from safetensors import safe_open
 
+    if not path.is_file():  # a FIFO would be waited for
+        return {f"{name}.weights": "no file"}
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
@@ -250,6 +252,8 @@ def plan(path: Path, *, process: bool = False) -> Contents:
     )
     typed: dict[str, Any] = {}
     for name, value in _pairs(path):
+        if name == "<<":  # fills in what the file does not set, and it sets all
+            continue
         typed.setdefault(name.replace("-", "_"), []).append(value)
     found = {}
     for name, values in typed.items():
