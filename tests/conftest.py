@@ -18,6 +18,7 @@ from helpers.tiny_data import draw_tiny_data
 # have nothing left to do.
 _LONG = (
     "test_resume.py",
+    "test_fuzz.py",
     "test_export_formats.py",
     "test_train.py",
     "test_several_processes.py",
