@@ -1,5 +1,6 @@
 """What we know of a model beside its weights; written into every file as one JSON text."""
 
+import hashlib
 import json
 import math
 import typing
@@ -72,26 +73,35 @@ class ModelInfo:
             )
 
     def to_json(self) -> str:
-        return json.dumps({"version": METADATA_VERSION, **asdict(self)})
+        """One JSON text, with a digest of itself: changed class names or sizes are no other than changed weights."""
+        content = {"version": METADATA_VERSION, **asdict(self)}
+        return json.dumps({**content, "digest": _digest(content)})
 
     @classmethod
     def from_json(cls, text: str) -> "ModelInfo":
         """Parse what `to_json` wrote.
 
         Raises:
-            FastViTError: not our metadata, of a version that this program does not know, or values of no model.
+            FastViTError: not our metadata, changed since, of a version that this program does not know, or values of
+                no model.
         """
         if len(text) > _MOST_LETTERS:
             raise _unreadable(f"it is {len(text)} letters long")
         try:
             given = _object(json.loads(text), "metadata")
-            version = given.pop("version")
+            digest, version = given.pop("digest"), given["version"]
             if version != METADATA_VERSION:
                 raise FastViTError(
                     f"The file's metadata has version {excerpt(version)}; this program knows version "
                     f"{METADATA_VERSION}.",
                     "Upgrade fastvit.",
                 )
+            if digest != _digest(given):
+                raise FastViTError(
+                    "The fastvit metadata in the file is not what was written: its checksum differs.",
+                    "The file was damaged or edited: copy it again from its source.",
+                )
+            del given["version"]
             preprocessing = _checked(Preprocessing, _object(given.pop("preprocessing"), "preprocessing"))
             info = cls(**_checked(cls, given), preprocessing=Preprocessing(**preprocessing))
             _check_ranges(info)
@@ -100,6 +110,11 @@ class ModelInfo:
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise _unreadable(f"{type(error).__name__}: {excerpt(error)}") from error
         return info
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 of JSON values, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _unreadable(why: str) -> FastViTError:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fastvit_cli.checkpoints.files import write_safetensors
 from fastvit_cli.checkpoints.load import load_checkpoint
-from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo, _digest
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
 
@@ -55,9 +55,21 @@ def test_round_trip(info: ModelInfo) -> None:
 
 
 def changed(info: ModelInfo, change: Callable[[dict[str, Any]], Any]) -> str:
+    """What a program would write that has these values: the digest is of them."""
     fields = json.loads(info.to_json())
+    del fields["digest"]
     change(fields)
-    return json.dumps(fields)
+    return json.dumps({**fields, "digest": _digest(fields)})
+
+
+@pytest.mark.parametrize(
+    "old_and_new", [('"t8"', '"t9"'), ('"img_size": 192', '"img_size": 193'), ("digest", "digist")]
+)
+def test_a_changed_letter_is_noticed(info: ModelInfo, old_and_new: tuple[str, str]) -> None:
+    text = info.to_json()
+    assert old_and_new[0] in text
+    with pytest.raises(FastViTError):
+        ModelInfo.from_json(text.replace(*old_and_new))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '"text"', "{}", '{"version": 1}'])
