@@ -146,6 +146,8 @@ def _of_type(value: Any, hint: Any, name: str) -> Any:
         origin, args = typing.get_origin(kind) or kind, typing.get_args(kind)
         if origin is tuple and isinstance(value, list):
             each = args[:1] * len(value) if args[-1] is ... else args
+            if len(each) != len(value):
+                raise TypeError(f"{name} has {len(value)} values, not {len(each)}")
             return tuple(_of_type(item, one, name) for item, one in zip(value, each, strict=True))
         if origin is Literal and isinstance(value, str) and value in args:
             return value

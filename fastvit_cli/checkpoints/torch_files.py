@@ -119,7 +119,7 @@ class _Storages:
 _OTHER_KINDS = {
     "sparse_tensor": "a sparse tensor",
     "qtensor": "a quantised tensor",
-    "meta_tensor_no_storage": "a tensor of the meta device, which has no numbers",
+    "meta_tensor_no_storage": "a tensor of the meta device",
     "wrapper_subclass": "a tensor of another library",
 }
 

@@ -141,6 +141,15 @@ def test_deep_or_long_text(text: str) -> None:
     assert len(caught.value.message) < 250
 
 
+def test_the_field_is_named(info: ModelInfo) -> None:
+    for field, value, words in (
+        ("img_size", 10**9, "img_size is 1000000000"),
+        ("mean", [0.5, 0.5], "mean has 2 values"),
+    ):
+        with pytest.raises(FastViTError, match=words):
+            ModelInfo.from_json(changed(info, lambda f, new={field: value}: f["preprocessing"].update(new)))
+
+
 def test_whole_numbers_for_fractions(info: ModelInfo) -> None:
     """JSON of another program writes 1 for 1.0."""
     text = changed(info, lambda f: f["preprocessing"].update(mean=[0, 0, 0], std=[1, 1, 1], crop_pct=1))
