@@ -26,6 +26,7 @@ from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.runtimes.base import normalize
+from fastvit_cli.runtimes.checksum import add_checksum
 from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
 from fastvit_cli.runtimes.coreml_runtime import CoreMLRuntime
 from fastvit_cli.runtimes.open import open_runtime
@@ -177,12 +178,14 @@ def test_broken_weights_are_seen(model: LoadedModel, exported: ExportResult, tmp
     content = bytearray(weights.read_bytes())
     content[3_000_000:3_000_020] = bytes(20)  # ten weights among three million
     weights.write_bytes(content)
+    add_checksum(package)  # as if it had been written so
     (problem,) = coreml.inspect(package, CoreMLEvaluator(package).info, fuse_all(model.network), CONFIG)
     assert problem.endswith("weight tensors differ from the network's")
     assert problem.startswith("1 of ")
 
     content[3_000_000:3_040_000] = b"\x00\x44" * 20_000  # 4.0 in float16
     weights.write_bytes(content)
+    add_checksum(package)
     check = check_export(package, TorchRuntime(model.network, model.info, CPU), None, "fp16", ())
     assert not check.passed
     assert check.problems[0].startswith("logits differ by")
