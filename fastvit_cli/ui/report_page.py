@@ -7,6 +7,8 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+from fastvit_cli.data.deep_images import deep_words
+from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.evaluation.class_metrics import ClassScore
 from fastvit_cli.evaluation.comparison import ComparedModels
 from fastvit_cli.evaluation.predictions import Mistake
@@ -98,6 +100,11 @@ def _facts(result: ValidateResult) -> str:
         rows.insert(0, ("published", f"{result.published_top1:.1f} % top-1 on ImageNet-1k"))
     if result.unreadable:
         rows.append(("left out", f"{len(result.unreadable):,} unreadable images"))
+    if result.deep:
+        rows.append(("deep images", deep_words(result.deep)))
+    passed_over = passed_over_words(result.passed_over)
+    if passed_over:
+        rows.append(("passed over", passed_over))
     return _section("What was measured", "", _fact_table(rows))
 
 
