@@ -7,6 +7,7 @@ from typing import Any
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.network import Form
 from fastvit_cli.models.preprocessing import Preprocessing
+from fastvit_cli.names import composed
 
 METADATA_KEY = "fastvit"
 METADATA_VERSION = 1
@@ -21,7 +22,8 @@ class ModelInfo:
         variant: name in the family table, or `OTHER_VARIANT`.
         form: unfused, branches or all (see models.network.Form).
         num_classes: size of the classifier; 0 for a backbone without one.
-        class_names: in the order of the logits; None when the file does not say.
+        class_names: in the order of the logits, in Unicode's composed form as those of folders are; None when the
+            file does not say.
         data: the `--data` it was trained on; None when unknown.
         epoch: epochs trained, counted from 1; None when unknown.
         top1: validation top-1 in percent of exactly these weights; None when unknown.
@@ -39,6 +41,10 @@ class ModelInfo:
     top1: float | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     checksum: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", tuple(map(composed, self.class_names)))
 
     @property
     def fused(self) -> bool:
