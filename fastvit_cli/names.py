@@ -1,6 +1,7 @@
 """Names of files and classes, of any bytes and control characters, as screens and text files can take them."""
 
 import re
+import unicodedata
 
 ODD = "backslashreplace"
 """How a text is encoded that may hold such names: what has no code is written out, as Python does in its messages."""
@@ -25,3 +26,12 @@ def visible(text: str) -> str:
     'cat\\n\\x1b[2J'
     """
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def composed(name: str) -> str:
+    r"""The name in Unicode's composed form (NFC). Some systems take letters and their accents apart.
+
+    >>> composed("cafe\u0301") == "caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", name)

@@ -12,6 +12,7 @@ from fastvit_cli.errors import FastViTError, excerpt
 from fastvit_cli.models.network import Form
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import VARIANTS
+from fastvit_cli.names import composed
 
 METADATA_KEY = "fastvit"
 METADATA_VERSION = 1
@@ -28,7 +29,8 @@ class ModelInfo:
         variant: name in the family table, or `OTHER_VARIANT`.
         form: unfused, branches or all (see models.network.Form).
         num_classes: size of the classifier; 0 for a backbone without one.
-        class_names: in the order of the logits; None when the file does not say.
+        class_names: in the order of the logits, in Unicode's composed form as those of folders are; None when the
+            file does not say.
         class_descriptions: what to show a person in their place, in the same order; None where the names will do.
         data: the `--data` it was trained on; None when unknown.
         epoch: epochs trained, counted from 1; None when unknown.
@@ -48,6 +50,10 @@ class ModelInfo:
     top1: float | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
     checksum: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.class_names is not None:
+            object.__setattr__(self, "class_names", tuple(map(composed, self.class_names)))
 
     @property
     def fused(self) -> bool:

@@ -81,19 +81,26 @@ def _chosen_data(data: str | None, from_checkpoint: str | None, session: Session
 def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfig", session: Session) -> int:
     """`--check-data`: read every image of these splits once and list those that cannot be read.
 
+    Args:
+        splits: of two the first is for training, the second for validation.
+
     Raises:
-        FastViTError: no such split, no classes, or a class without images.
+        FastViTError: no such split, no classes, a class without images to train on, or one for validation alone.
     """
-    from fastvit_cli.data.check import DataCheck, check_split
-    from fastvit_cli.data.sources import open_images
+    from fastvit_cli.data.check import check_split, data_check
+    from fastvit_cli.data.sources import open_images, with_training_classes
     from fastvit_cli.ui.views import data_check_view
 
-    checked = []
+    opened = []
     for split in splits:
+        with session.bar(f"Listing {split}") as bar:
+            opened.append(open_images(choice, split, config.class_map, bar.update))
+    lacking = with_training_classes(opened[1], opened[0])[1] if len(opened) > 1 else ()
+    checked = []
+    for split, images in zip(splits, opened, strict=True):
         with session.bar(f"Reading {split}") as bar:
-            images = open_images(choice, split, config.class_map, bar.update)
             checked.append(check_split(images, config, bar.update))
-    result = DataCheck(choice.name, tuple(checked), passed=not any(split.unreadable for split in checked))
+    result = data_check(choice.name, checked, lacking)
     session.finish(result, data_check_view(result))
     return EXIT_DONE if result.passed else EXIT_FAILED
 

@@ -14,6 +14,8 @@ def predict(config: PredictConfig, session: Session) -> int:
 
     Example: [cyan]fastvit predict photo.jpg holiday/ --ckpt best.safetensors[/]
     """
+    from fastvit_cli.data.deep_images import deep_words
+    from fastvit_cli.data.passed_over import passed_over_words
     from fastvit_cli.devices import resolve_device
     from fastvit_cli.evaluation.predict import find_images
     from fastvit_cli.evaluation.predict import predict as guess
@@ -24,14 +26,19 @@ def predict(config: PredictConfig, session: Session) -> int:
 
     device = resolve_device(config.device)
     session.device = str(device)
-    paths = find_images(config.images)
+    found = find_images(config.images)
+    passed_over = passed_over_words(found.passed_over)
+    if passed_over:
+        session.note(passed_over, style="yellow")
     source = announced_source(config, session, random_allowed=False)
     opened = open_source(source, device, session.note, config.trust)
     size = opened.info.preprocessing.at_size(config.img_size).img_size
-    chosen = with_engine(opened, config.engine, size, len(paths))
+    chosen = with_engine(opened, config.engine, size, len(found.paths))
     session.note(f"Engine: {chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason}).")
     with session.bar("Predicting") as bar:
-        result = guess(config, chosen.runtime, paths, source.name, bar.update)
+        result = guess(config, chosen.runtime, found, source.name, bar.update)
+    if result.deep:
+        session.note(f"Read {deep_words(result.deep)}.")
     if config.format == TABLE or session.json:
         session.finish(result, predict_view(result))
     else:

@@ -1,14 +1,16 @@
 """`--check-data`: every image read once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastvit_cli.data.config import DataConfig
 from fastvit_cli.data.decoding import Pixels
+from fastvit_cli.data.deep_images import added_up, deep_words
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import Unreadable
 
@@ -17,7 +19,12 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class CheckedSplit:
-    """What was found in one split."""
+    """What was found in one split.
+
+    Attributes:
+        deep: images of more than 8 bits, by what they were.
+        passed_over: other files, by `passed_over.kind_of`.
+    """
 
     where: str
     classes: int
@@ -25,15 +32,31 @@ class CheckedSplit:
     smallest_class: int
     largest_class: int
     unreadable: tuple[Unreadable, ...]
+    deep: dict[str, int]
+    passed_over: dict[str, int]
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """Result of `--check-data`."""
+    """Result of `--check-data`.
+
+    Attributes:
+        notes: what else is to be said of the splits.
+        passed: every image can be read.
+    """
 
     data: str
     splits: tuple[CheckedSplit, ...]
+    notes: tuple[str, ...]
     passed: bool
+
+
+def data_check(data: str, splits: Sequence[CheckedSplit], notes: Sequence[str] = ()) -> DataCheck:
+    """All of it together, with what is to be said of the splits beside these notes."""
+    passed_over = passed_over_words(*(split.passed_over for split in splits))
+    deep = added_up(kind for split in splits for kind in split.deep.items())
+    said = (*notes, *((f"{deep_words(deep)}.",) if deep else ()), *((passed_over,) if passed_over else ()))
+    return DataCheck(data, tuple(splits), said, passed=not any(split.unreadable for split in splits))
 
 
 def check_split(
@@ -69,6 +92,8 @@ def check_split(
         smallest_class=min(counts),
         largest_class=max(counts),
         unreadable=tuple(Unreadable(name, reason) for name, reason in loader.unreadable.items()),
+        deep=added_up(loader.deep.items()),
+        passed_over=dict(images.passed_over),
     )
 
 

@@ -1,19 +1,23 @@
 """Listing the images of class folders, and what of the folders was seen."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from fastvit_cli.data.image_formats import image_suffixes
 from fastvit_cli.data.images import ImageFolder
 from fastvit_cli.data.packed_names import PackedNames
+from fastvit_cli.data.passed_over import LOOSE, kind_of, passed_over_words
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.names import composed
 
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"))
 FOLDER_HINT = "Pass --data with a folder that holds train/ and val/, each with one folder a class."
-_SUFFIXES = tuple(sorted(IMAGE_SUFFIXES))
+IMAGES_HINT = "Put images into it: .jpg, .png, .webp, .tif, .avif or another kind that Pillow reads."
 
 Progress = Callable[[int, int], None]
 """Called with the class folders listed so far and their number."""
@@ -39,8 +43,11 @@ class Listing:
 def open_class_folders(folder: Path, on_progress: Progress | None = None) -> ImageFolder:
     """List `folder/<class>/**`: classes sorted, and the paths within each; links are followed.
 
+    Names of classes are in Unicode's composed form: two folders that differ in the form alone are one class. A class
+    folder without images is a class too.
+
     Raises:
-        FastViTError: no class folders, a class without images, or a folder that cannot be read.
+        FastViTError: no class folders, no images in them, or a folder that cannot be read.
     """
     return list_class_folders(folder, on_progress).images
 
@@ -49,27 +56,26 @@ def list_class_folders(folder: Path, on_progress: Progress | None = None) -> Lis
     """`open_class_folders`, with what an index has to remember. Raises the same."""
     top = _stat(folder)
     seen = {".": stamp(top)}
-    classes, loose_images = _class_folders(folder)
+    classes, passed_over = _class_folders(folder)
     if not classes:
-        holds = "images but no class folders" if loose_images else "no class folders"
+        holds = "images but no class folders" if passed_over[LOOSE] else "no class folders"
         raise FastViTError(f"'{folder}' holds {holds}.", FOLDER_HINT)
     # A link to any folder above is a cycle, the split's own parents included.
     above = frozenset(_identity(_stat(parent)) for parent in folder.resolve().parents) | {_identity(top)}
     paths: list[str] = []
     counts: list[int] = []
-    for done, name in enumerate(classes, start=1):
-        found = sorted(_images_below(folder, name, above, seen))
-        if not found:
-            raise FastViTError(
-                f"The class folder '{folder / name}' holds no images.",
-                f"Remove it or put images into it ({', '.join(_SUFFIXES)}).",
-            )
+    for done, names in enumerate(classes.values(), start=1):
+        found = sorted(chain.from_iterable(_images_below(folder, name, above, seen, passed_over) for name in names))
         paths += found
         counts.append(len(found))
         if on_progress is not None:
             on_progress(done, len(classes))
+    if not paths:
+        raise FastViTError(
+            f"The class folders of '{folder}' hold no images.", passed_over_words(passed_over) or IMAGES_HINT
+        )
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), counts)
-    images = ImageFolder(folder, tuple(classes), PackedNames.of(paths), labels)
+    images = ImageFolder(folder, tuple(classes), PackedNames.of(paths), labels, dict(sorted(passed_over.items())))
     return Listing(images, PackedNames.of(seen), np.array(list(seen.values()), dtype=np.int64))
 
 
@@ -78,19 +84,31 @@ def stamp(stat: os.stat_result) -> Stamp:
     return stat.st_mtime_ns, stat.st_ctime_ns
 
 
-def _class_folders(folder: Path) -> tuple[list[str], bool]:
-    """The sorted names of the class folders, and whether images lie beside them."""
-    classes, loose_images = [], False
+def subfolders(folder: Path) -> list[str]:
+    """The names of the folders in it that are not hidden, sorted.
+
+    Raises:
+        FastViTError: it cannot be read.
+    """
+    return sorted(entry.name for entry in _entries(folder) if _is_folder(entry) and not entry.name.startswith("."))
+
+
+def _class_folders(folder: Path) -> tuple[dict[str, list[str]], "Counter[str]"]:
+    """The folders of each class, sorted by its name, and how many images lie beside them."""
+    classes: dict[str, list[str]] = {}
+    loose: Counter[str] = Counter()
     for entry in _entries(folder):
-        if _is_folder(entry):
-            classes += [entry.name] if not entry.name.startswith(".") else []
-        else:
-            loose_images = loose_images or is_image(entry)
-    return sorted(classes), loose_images
+        if not _is_folder(entry):
+            loose[LOOSE] += is_image(entry)
+        elif not entry.name.startswith("."):
+            classes.setdefault(composed(entry.name), []).append(entry.name)
+    return dict(sorted(classes.items())), +loose
 
 
-def _images_below(folder: Path, name: str, above: frozenset[_Identity], seen: dict[str, Stamp]) -> list[str]:
-    """Paths relative to `folder`, unsorted. Adds each folder read to `seen`.
+def _images_below(
+    folder: Path, name: str, above: frozenset[_Identity], seen: dict[str, Stamp], passed_over: "Counter[str]"
+) -> list[str]:
+    """Paths relative to `folder`, unsorted. Adds each folder read to `seen`, and each other file to `passed_over`.
 
     Args:
         above: the folders on the way here. One that is among its own is a link cycle and skipped; one that is
@@ -106,10 +124,12 @@ def _images_below(folder: Path, name: str, above: frozenset[_Identity], seen: di
         seen[relative] = stamp(stat)
         inside = ancestors | {_identity(stat)}
         for entry in _entries(folder / relative):
-            if _is_folder(entry) and not entry.name.startswith("."):
-                waiting.append((f"{relative}/{entry.name}", inside))
-            elif is_image(entry):
+            if is_image(entry):
                 images.append(f"{relative}/{entry.name}")
+            elif not _is_folder(entry):
+                passed_over[kind_of(entry.name)] += 1
+            elif not entry.name.startswith("."):
+                waiting.append((f"{relative}/{entry.name}", inside))
     return images
 
 
@@ -118,7 +138,8 @@ def is_image(entry: "os.DirEntry[str] | Path") -> bool:
 
     A link that leads nowhere is one: that it cannot be read is said where images are read.
     """
-    if not entry.name.lower().endswith(_SUFFIXES) or entry.name.startswith("."):
+    name = entry.name
+    if name[name.rfind(".") :].lower() not in image_suffixes() or name.startswith("."):
         return False
     try:
         return entry.is_file() or not Path(entry).exists()  # of an entry the first costs nothing

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastvit_cli.data.images import Images, relabel
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.names import composed
 
 MAX_INDEX = 1_000_000
 _HINT = 'A class map is a text file with one class folder a line, or JSON: {"folder": index, ...}.'
@@ -49,7 +50,8 @@ def read_class_map(path: Path) -> ClassMap:
     except UnicodeDecodeError as error:
         raise FastViTError(f"The class map '{path}' is not a text file.", _HINT) from error
     is_json = path.suffix.lower() == ".json" or text.lstrip().startswith("{")
-    pairs = _json_pairs(path, text) if is_json else _lines(path, text)
+    read = _json_pairs(path, text) if is_json else _lines(path, text)
+    pairs = [(composed(name), index) for name, index in read]
     if not pairs:
         raise FastViTError(f"The class map '{path}' is empty.", _HINT)
     _check(path, pairs)

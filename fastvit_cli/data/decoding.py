@@ -1,4 +1,4 @@
-"""Encoded images to RGB pixels, the same that PIL gives.
+"""Encoded images to RGB pixels, the same that PIL gives; of deep grey images, those of `deep_images`.
 
 JPEGs, which most data sets hold, go through libjpeg-turbo by way of simplejpeg; everything it does not take, and
 everything that is odd, goes through PIL. Of the libraries that wrap libjpeg-turbo (simplejpeg, OpenCV, torchvision,
@@ -6,10 +6,12 @@ torchcodec) all gave PIL's very pixels on 125 real JPEGs, within 4 % of each oth
 as PIL; simplejpeg is the one that refuses a truncated file instead of filling the rest with grey.
 """
 
-import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from fastvit_cli.data.deep_images import depth_of, to_8_bits
+from fastvit_cli.data.image_formats import open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,8 +44,20 @@ class Box(NamedTuple):
         return self.left + self.width
 
 
+class Decoded(NamedTuple):
+    """An image, and what it was where it had more than 8 bits: `depth_of`."""
+
+    pixels: Pixels
+    deep: str | None = None
+
+
 def decode(encoded: "bytes | Image", *, exif: bool = False) -> Pixels:
-    """Decode any image that PIL reads.
+    """The pixels of `decode_with_depth`. Raises the same."""
+    return decode_with_depth(encoded, exif=exif).pixels
+
+
+def decode_with_depth(encoded: "bytes | Image", *, exif: bool = False) -> Decoded:
+    """Decode an image of any format that is read.
 
     Args:
         encoded: the file's bytes, or an image that PIL has opened already.
@@ -56,7 +70,7 @@ def decode(encoded: "bytes | Image", *, exif: bool = False) -> Pixels:
     if isinstance(encoded, bytes):
         pixels = _decode_plain_jpeg(encoded)
         if pixels is not None:
-            return _upright(pixels, orientation(encoded)) if exif else pixels
+            return Decoded(_upright(pixels, orientation(encoded)) if exif else pixels)
     return _decode_with_pil(encoded, exif)
 
 
@@ -93,12 +107,16 @@ def _decode_plain_jpeg(encoded: bytes) -> Pixels | None:
     return pixels
 
 
-def _decode_with_pil(encoded: "bytes | Image", exif: bool) -> Pixels:
-    from PIL import Image, ImageOps
+def _decode_with_pil(encoded: "bytes | Image", exif: bool) -> Decoded:
+    from PIL import ImageOps
 
-    with Image.open(io.BytesIO(encoded)) if isinstance(encoded, bytes) else encoded as image:
+    with open_image(encoded) if isinstance(encoded, bytes) else encoded as image:
         _refuse_bomb(*image.size)
-        return np.array((ImageOps.exif_transpose(image) if exif else image).convert("RGB"))
+        deep = depth_of(image)
+        if deep is None:
+            return Decoded(np.array((ImageOps.exif_transpose(image) if exif else image).convert("RGB")))
+        pixels = np.repeat(to_8_bits(image)[..., np.newaxis], 3, axis=2)
+        return Decoded(_upright(pixels, _orientation(image)) if exif else pixels, deep)
 
 
 def _refuse_bomb(width: int, height: int) -> None:
@@ -108,10 +126,12 @@ def _refuse_bomb(width: int, height: int) -> None:
 
 def orientation(encoded: bytes) -> int:
     """How EXIF says that the image lies: 1 is upright."""
-    from PIL import Image
+    with open_image(encoded) as image:
+        return _orientation(image)
 
-    with Image.open(io.BytesIO(encoded)) as image:
-        value: Any = image.getexif().get(_EXIF_ORIENTATION, 1)
+
+def _orientation(image: "Image") -> int:
+    value: Any = image.getexif().get(_EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) else 1
 
 

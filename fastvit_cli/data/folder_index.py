@@ -11,18 +11,20 @@ import hashlib
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastvit_cli.atomic import replaced_when_done
-from fastvit_cli.data.class_folders import IMAGE_SUFFIXES, Listing, Progress, list_class_folders, stamp
+from fastvit_cli.data.class_folders import Listing, Progress, list_class_folders, stamp
+from fastvit_cli.data.image_formats import image_suffixes
 from fastvit_cli.data.images import ImageFolder
 from fastvit_cli.data.packed_names import PackedNames, open_map
 from fastvit_cli.errors import FastViTError
 
-VERSION = 1
+VERSION = 2
 MIN_IMAGES = 20_000
 """Smaller splits are listed every time: that takes a fraction of a second."""
 
@@ -60,10 +62,10 @@ def load_index(folder: Path) -> ImageFolder | None:
     try:
         pointer = _pointer(folder)
         said = json.loads(pointer.read_bytes())
-        shapes, digest = said["shapes"], said["digest"]
+        shapes, passed_over, digest = said["shapes"], said["passed_over"], said["digest"]
         data = _data(pointer, digest)
         with data.open("rb") as file:
-            started = hashlib.blake2b(_header(folder, shapes), digest_size=16)
+            started = hashlib.blake2b(_header(folder, shapes, passed_over), digest_size=16)
             if hashlib.file_digest(file, lambda: started).hexdigest() != digest:
                 return None
         arrays = _map(data, shapes)
@@ -73,7 +75,7 @@ def load_index(folder: Path) -> ImageFolder | None:
                 return None
         classes = PackedNames(arrays["class_text"], arrays["class_ends"])
         files = PackedNames(arrays["file_text"], arrays["file_ends"])
-        return ImageFolder(folder, tuple(classes), files, arrays["labels"])
+        return ImageFolder(folder, tuple(classes), files, arrays["labels"], passed_over)
     except Exception:  # whatever is the matter with a cache, listing again is the answer
         return None
 
@@ -100,7 +102,7 @@ def save_index(listing: Listing, began_ns: int) -> bool:
     }
     shapes = {name: list(array.shape) for name, array in named.items()}
     flat = [np.ascontiguousarray(named[name], dtype).reshape(-1).data for name, dtype in _DTYPES.items()]
-    hashed = hashlib.blake2b(_header(images.root, shapes), digest_size=16)
+    hashed = hashlib.blake2b(_header(images.root, shapes, images.passed_over), digest_size=16)
     for part in flat:
         hashed.update(part)
     try:
@@ -110,7 +112,8 @@ def save_index(listing: Listing, began_ns: int) -> bool:
             for part in flat:
                 file.write(part)
         with replaced_when_done(pointer) as temporary:
-            temporary.write_text(json.dumps({"shapes": shapes, "digest": hashed.hexdigest()}))
+            said = {"shapes": shapes, "passed_over": images.passed_over, "digest": hashed.hexdigest()}
+            temporary.write_text(json.dumps(said))
     except (FastViTError, OSError):
         return False
     _remove_older(pointer, data)
@@ -132,9 +135,10 @@ def _place(folder: Path) -> str:
     return str(folder.absolute())
 
 
-def _header(folder: Path, shapes: dict[str, Any]) -> bytes:
+def _header(folder: Path, shapes: dict[str, Any], passed_over: Mapping[str, int]) -> bytes:
     """What the digest covers beside the data: an index of another place, version or suffixes does not match."""
-    return json.dumps([VERSION, sorted(IMAGE_SUFFIXES), _place(folder), shapes], sort_keys=True).encode()
+    covered = [VERSION, sorted(image_suffixes()), _place(folder), shapes, passed_over]
+    return json.dumps(covered, sort_keys=True).encode()
 
 
 def _map(data: Path, shapes: dict[str, list[int]]) -> dict[str, Any]:

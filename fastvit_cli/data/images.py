@@ -1,6 +1,7 @@
 """What one split of a data set offers: encoded images by index, their labels and their names."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +22,7 @@ class Images(Protocol):
         where: the split as messages name it.
         class_names: what the labels index.
         labels: int32 (N,).
+        passed_over: files beside the images that are not read, by `passed_over.kind_of`.
     """
 
     @property
@@ -29,6 +31,8 @@ class Images(Protocol):
     def class_names(self) -> tuple[str, ...]: ...
     @property
     def labels(self) -> Labels: ...
+    @property
+    def passed_over(self) -> Mapping[str, int]: ...
 
     def __len__(self) -> int: ...
 
@@ -57,9 +61,11 @@ class ImageFolder:
     class_names: tuple[str, ...]
     files: PackedNames
     labels: Labels
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ImageFolder, (self.root, self.class_names, self.files, ByReference(self.labels))
+        labels = ByReference(self.labels)
+        return ImageFolder, (self.root, self.class_names, self.files, labels, self.passed_over)
 
     @property
     def where(self) -> str:

@@ -6,6 +6,7 @@ import math
 import signal
 import time
 import weakref
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -16,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from fastvit_cli.data.config import MAX_BAD_IMAGES
+from fastvit_cli.data.deep_images import added_up
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
@@ -107,6 +109,7 @@ class ImageLoader:
 
     Attributes:
         unreadable: reasons by image, of all epochs so far; those of the other processes too once they were shared.
+        deep: images of more than 8 bits that this process read in the current epoch, by what they were.
         seconds_waited: how long the current epoch has waited for batches.
 
     Raises:
@@ -134,6 +137,7 @@ class ImageLoader:
         self.workers = workers
         self.max_bad_images = max_bad_images
         self.unreadable: dict[str, str] = {}
+        self.deep: Counter[str] = Counter()
         self.seconds_waited = 0.0
         self._pin = pin
         self._batches = EpochBatches(
@@ -169,11 +173,13 @@ class ImageLoader:
         """
         self._batches.epoch, self._batches.first_batch = epoch, first_batch
         self.seconds_waited = 0.0
+        self.deep.clear()
         waiting_since = time.perf_counter()
         for samples in self._loader:
             images = self._own_copy(samples)
             self.seconds_waited += time.perf_counter() - waiting_since
             new = self._first_seen(samples.unreadable)
+            self.deep.update(samples.deep)
             if self._batches.training and len(images) < self._batches.batch_size:
                 raise _none_readable(samples.unreadable)
             if len(images) or new:
@@ -197,6 +203,10 @@ class ImageLoader:
         """
         mine = (Unreadable(name, reason) for name, reason in self.unreadable.items())
         return self._first_seen(world.gathered(mine))
+
+    def all_deep(self, world: World) -> dict[str, int]:
+        """What all processes have in `deep`, added up."""
+        return added_up(world.gathered(self.deep.items()))
 
     def _first_seen(self, unreadable: Iterable[Unreadable]) -> tuple[Unreadable, ...]:
         new = tuple({bad.name: bad for bad in unreadable if bad.name not in self.unreadable}.values())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastvit_cli.data import turbojpeg
-from fastvit_cli.data.decoding import Box, Pixels, decode, orientation, plain_jpeg_size
+from fastvit_cli.data.decoding import Box, Pixels, decode, decode_with_depth, orientation, plain_jpeg_size
 from fastvit_cli.errors import first_line
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ class Picture:
     Attributes:
         height, width: in pixels, upright where that was asked for.
         content: its pixels, (height, width, 3); or a JPEG's bytes.
+        deep: what it was where it had more than 8 bits, such as "16-bit PNG".
     """
 
     height: int
     width: int
     content: "Pixels | bytes"
+    deep: str | None = None
 
     @classmethod
     def open(cls, encoded: "bytes | Image", *, exif: bool = False) -> "Picture":
@@ -40,13 +42,13 @@ class Picture:
             size = plain_jpeg_size(encoded)
             if size is not None and not (exif and orientation(encoded) != _UPRIGHT):
                 return cls(*size, encoded)
-        return cls.of(decode(encoded, exif=exif))
+        return cls.of(*decode_with_depth(encoded, exif=exif))
 
     @classmethod
-    def of(cls, pixels: Pixels) -> "Picture":
+    def of(cls, pixels: Pixels, deep: str | None = None) -> "Picture":
         """Pixels as a picture."""
         height, width = pixels.shape[:2]
-        return cls(height, width, pixels)
+        return cls(height, width, pixels, deep)
 
     def pixels(self) -> Pixels:
         """All of it, (height, width, 3).

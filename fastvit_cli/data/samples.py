@@ -2,7 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,6 +45,7 @@ class Samples:
         labels: of the images there are.
         indices: of the same images, as asked for; training may have put another one in a place.
         unreadable: images that are missing from the batch, or replaced in it.
+        deep: what those of more than 8 bits were, one entry an image; not of images that replace others.
     """
 
     number: int
@@ -52,6 +53,15 @@ class Samples:
     labels: tuple[int, ...]
     indices: tuple[int, ...]
     unreadable: tuple[Unreadable, ...]
+    deep: tuple[str, ...] = ()
+
+
+class _Readable(NamedTuple):
+    """A transformed image."""
+
+    pixels: Pixels
+    label: int
+    deep: str | None
 
 
 class SampleReader(Dataset[Samples]):
@@ -94,19 +104,20 @@ class SampleReader(Dataset[Samples]):
         labels: list[int] = []
         indices: list[int] = []
         unreadable: list[Unreadable] = []
+        deep: list[str] = []
         # A worker's generators serve nothing else.
         with contextlib.nullcontext() if get_worker_info() else kept_randomness():
             for sample in index.samples:
                 readable = self._readable(index.epoch, sample, unreadable)
                 if readable is not None:
-                    image, label = readable
-                    pixels[len(labels)] = torch.from_numpy(image)
-                    labels.append(label)
+                    pixels[len(labels)] = torch.from_numpy(readable.pixels)
+                    labels.append(readable.label)
                     indices.append(sample)
+                    deep += [readable.deep] if readable.deep else []
         own = None if self.slots is not None else pixels[: len(labels)]
-        return Samples(index.number, own, tuple(labels), tuple(indices), tuple(unreadable))
+        return Samples(index.number, own, tuple(labels), tuple(indices), tuple(unreadable), tuple(deep))
 
-    def _readable(self, epoch: int, sample: int, unreadable: list[Unreadable]) -> tuple[Pixels, int] | None:
+    def _readable(self, epoch: int, sample: int, unreadable: list[Unreadable]) -> _Readable | None:
         """The transformed image and its label, or those of the image in its place; notes what cannot be read."""
         # From all over the split: damaged files lie side by side.
         stride = len(self.images) // (_REPLACEMENTS + 1) + 1
@@ -115,7 +126,9 @@ class SampleReader(Dataset[Samples]):
             if self.seed is not None:
                 seed_sample(self.seed, epoch, sample)
             try:
-                return self.transform(self._picture(index)), int(self.images.labels[index])
+                picture = self._picture(index)
+                deep = None if step else picture.deep  # those of the image itself are counted in its own place
+                return _Readable(self.transform(picture), int(self.images.labels[index]), deep)
             except UnreadableImageError as error:
                 unreadable.append(Unreadable(_printable_name(self.images, index), str(error)))
         return None

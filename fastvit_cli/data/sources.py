@@ -1,21 +1,26 @@
 """Which data set is meant, by `--data`, the checkpoint or the environment, and the images of its splits."""
 
+import difflib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastvit_cli.data.class_folders import FOLDER_HINT, Progress
+import numpy as np
+
+from fastvit_cli.data.class_folders import FOLDER_HINT, IMAGES_HINT, Progress, subfolders
 from fastvit_cli.data.class_map import apply, read_class_map, some
 from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
-from fastvit_cli.data.images import ImageFolder, Images
+from fastvit_cli.data.images import ImageFolder, Images, relabel
+from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, open_spec
 from fastvit_cli.errors import FastViTError, closest
 
 DEMO = "demo"
 ENVIRONMENT_VARIABLE = "FASTVIT_DATA"
-_SPLIT_FOLDERS = {"train": ("train",), "val": ("val", "validation"), "test": ("test",)}
+_SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+_NEAR = 0.7  # how alike a name must be to be meant, 1 for the same
 
 
 @dataclass(frozen=True)
@@ -109,36 +114,97 @@ def open_images(
 def open_split(root: Path, split: str, on_progress: Progress | None = None) -> ImageFolder:
     """List the images of one split: `root/<split>/<class>/**`, or `root/<class>/**` when `root` is a split itself.
 
+    A class of which there are no images to train on is refused; other splits may lack some.
+
     Raises:
         FastViTError: no such split, no class folders, or a class without images.
     """
-    return open_indexed(_split_folder(root, split), on_progress)
+    images = open_indexed(_split_folder(root, split), on_progress)
+    empty = _classes_without_images(images)
+    if empty and split == "train":
+        alone = f"The class folder '{images.root / empty[0]}' holds no images."
+        raise FastViTError(
+            alone if len(empty) == 1 else f"{len(empty)} folders of '{images.where}' hold no images: {some(empty)}.",
+            passed_over_words(images.passed_over) or f"{IMAGES_HINT} Or remove it.",
+        )
+    return images
 
 
 def _split_folder(root: Path, split: str) -> Path:
-    for name in _SPLIT_FOLDERS.get(split, (split,)):
-        if (root / name).is_dir():
-            return root / name
-    known = {name for names in _SPLIT_FOLDERS.values() for name in names}
-    there = [name for name in sorted(known) if (root / name).is_dir()]
-    if there:
-        raise FastViTError(f"'{root}' has no '{split}' split.", f"It has: {', '.join(there)}. {FOLDER_HINT}")
-    if split == "train":
-        raise FastViTError(f"'{root}' has no 'train' folder.", FOLDER_HINT)
+    """The folder of the split's own name, else the one of another name for it; `root` where it is a split itself.
+
+    Raises:
+        FastViTError: it is not there while another split is, or several may be meant.
+    """
+    if (root / split).is_dir():
+        return root / split
+    names = subfolders(root)
+    # A class may be called train, or valid: but it holds images, and a split holds folders.
+    there = {name: of for name in names if (of := _split_named(name, split)) and subfolders(root / name)}
+    found = [name for name, of in there.items() if of == _split_named(split, split)]
+    if len(found) > 1:
+        raise FastViTError(
+            f"'{root}' has {len(found)} folders for the split '{split}': {', '.join(found)}.",
+            f"Name the one that is meant '{split}'.",
+        )
+    if found:
+        return root / found[0]
+    if there or split == "train":
+        has = f"It has: {', '.join(there)}. " if there else ""
+        what = "split" if there else "folder"
+        raise FastViTError(f"'{root}' has no '{split}' {what}.", f"{_misnamed(split, names)}{has}{FOLDER_HINT}")
     return root
 
 
-def check_same_classes(train: Images, val: Images) -> None:
-    """Raises:
-    FastViTError: the splits do not hold the same classes; names some that differ.
+def _split_named(name: str, asked: str) -> str | None:
+    """The split that a folder's name means, in any case; None where it means none."""
+    lowered = name.lower()
+    own = {split: names for split, names in _SPLIT_FOLDERS.items() if lowered in names}
+    return next(iter(own), asked if lowered == asked.lower() else None)
+
+
+def _misnamed(split: str, names: list[str]) -> str:
+    """A hint at the folder that may be meant to be the split."""
+    lowered = {name.lower(): name for name in names if _split_named(name, split) is None}
+    for known in _SPLIT_FOLDERS.get(split, (split,)):
+        near = difflib.get_close_matches(known, lowered, n=1, cutoff=_NEAR)
+        near += [name for name in lowered if name.startswith(known)]
+        if near:
+            return f"If '{lowered[near[0]]}' is meant, name it '{split}'. "
+    return ""
+
+
+def with_training_classes(val: Images, train: Images) -> tuple[Images, tuple[str, ...]]:
+    """The validation images with labels that index the training classes, and what to say of classes that one lacks.
+
+    Raises:
+        FastViTError: validation holds classes that training does not have.
     """
-    if train.class_names == val.class_names:
-        return
-    only_train = sorted(set(train.class_names) - set(val.class_names))
-    only_val = sorted(set(val.class_names) - set(train.class_names))
-    parts = [f"only in '{train.where}': {some(only_train)}"] if only_train else []
-    parts += [f"only in '{val.where}': {some(only_val)}"] if only_val else []
-    raise FastViTError(
-        f"Training and validation hold different classes; {'; '.join(parts) or 'they differ in order'}.",
-        "Give both the same class folders.",
-    )
+    if train.class_names != val.class_names:
+        position = {name: index for index, name in enumerate(train.class_names)}
+        unknown = [name for name in val.class_names if name not in position]
+        if unknown:
+            only_train = [name for name in train.class_names if name not in val.class_names]
+            parts = [f"only in '{train.where}': {some(only_train)}"] if only_train else []
+            parts += [f"only in '{val.where}': {some(unknown)}"]
+            raise FastViTError(
+                f"Validation holds classes that training does not have; {'; '.join(parts)}.",
+                "Give both the same class folders.",
+            )
+        lookup = np.array([position[name] for name in val.class_names], dtype=np.int32)
+        val = val.relabelled(train.class_names, relabel(val.labels, lookup))
+    untrained, unscored = (dict.fromkeys(_classes_without_images(images)) for images in (train, val))
+    notes = []
+    for what, names, so in (
+        ("Validation", [name for name in unscored if name not in untrained], "the scores are of the others"),
+        ("Training", [name for name in untrained if name not in unscored], "validation has some"),
+    ):
+        if names:
+            of = f"{len(names):,} of the {len(train.class_names):,} classes"
+            notes.append(f"{what} has no images of {of} ({some(names)}); {so}.")
+    return val, tuple(notes)
+
+
+def _classes_without_images(images: Images) -> list[str]:
+    counts = np.bincount(images.labels, minlength=len(images.class_names))
+    return [images.class_names[index] for index in np.flatnonzero(counts == 0)]

@@ -1,6 +1,7 @@
 """Splits of the data sets that timm knows, read by index: one class for each kind of spec."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import import_module
@@ -21,6 +22,10 @@ class _Split:
     where: str
     class_names: tuple[str, ...]
     labels: Labels
+
+    @property
+    def passed_over(self) -> Mapping[str, int]:
+        return {}  # what they list is their own affair
 
     def __len__(self) -> int:
         return len(self.labels)

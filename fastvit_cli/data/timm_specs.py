@@ -28,6 +28,7 @@ from fastvit_cli.data.images import Images, Labels
 from fastvit_cli.data.timm_images import HfImages, TfdsImages, TorchImages, WdsImages, tfds_sources
 from fastvit_cli.data.wds_shards import index_shards, splits_by_name, splits_in_info
 from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.names import composed
 
 _SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -264,7 +265,7 @@ def _labelled(where: str, values: Any, names: Iterable[str]) -> tuple[str, tuple
         raise FastViTError(f"'{where}' holds no images.", "Pass another data set or split.")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise FastViTError(f"'{where}' has no class labels.", "There must be one class an image, a number from 0 on.")
-    class_names = tuple(str(name) for name in names)
+    class_names = tuple(composed(str(name)) for name in names)
     if not class_names:
         class_names = tuple(str(number) for number in range(min(labels.max() + 1, _MOST_CLASSES)))
     if labels.max() >= len(class_names):

@@ -23,12 +23,14 @@ class Evaluation:
     Attributes:
         data_wait: share of the time, 0 to 1, spent waiting for images.
         unreadable: images that a process could not read, in this evaluation or before, sorted by name.
+        deep: images of more than 8 bits, by what they were.
     """
 
     scores: Scores
     images_per_second: float
     data_wait: float
     unreadable: tuple[Unreadable, ...]
+    deep: dict[str, int]
 
 
 def evaluate(
@@ -85,6 +87,7 @@ def evaluate(
         data_wait=loader.seconds_waited / seconds,
         # In what order they were met depends on the number of processes.
         unreadable=tuple(Unreadable(name, reason) for name, reason in sorted(loader.unreadable.items())),
+        deep=loader.all_deep(world),
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from fastvit_cli.data.imagenet import synset_indices
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.names import composed
 
 _VALIDATION_NUMBER = re.compile(r"_(\d{8})(?:_n\d{8})?\.\w+$")
 _REAL_HINT = "Pass real.json of https://github.com/google-research/reassessed-imagenet: a list of labels an image."
@@ -95,7 +96,7 @@ def read_valid_labels(path: Path, num_classes: int, class_names: tuple[str, ...]
     Raises:
         FastViTError: not such a file, or a class that the model does not have.
     """
-    words = [line.strip() for line in _read(path, "labels", _SUBSET_HINT).splitlines() if line.strip()]
+    words = [composed(line.strip()) for line in _read(path, "labels", _SUBSET_HINT).splitlines() if line.strip()]
     if not words:
         raise FastViTError(f"The label file '{path}' is empty.", _SUBSET_HINT)
     known = {name: index for index, name in enumerate(class_names or ())}

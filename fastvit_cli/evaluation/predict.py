@@ -2,6 +2,7 @@
 
 import glob
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.data.class_folders import IMAGE_SUFFIXES, is_image
+from fastvit_cli.data.class_folders import IMAGES_HINT, is_image
 from fastvit_cli.data.class_map import unnamed
 from fastvit_cli.data.decoding import Pixels
+from fastvit_cli.data.deep_images import added_up
 from fastvit_cli.data.imagenet import IMAGENET_CLASSES, descriptions, synset_indices
+from fastvit_cli.data.passed_over import HIDDEN, kind_of, passed_over_words
 from fastvit_cli.data.picture import Picture, reason_of
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.errors import FastViTError
@@ -45,14 +48,29 @@ class ImageGuesses:
 
 @dataclass(frozen=True)
 class PredictResult:
-    """In the order in which the images were named."""
+    """In the order in which the images were named.
+
+    Attributes:
+        deep: images of more than 8 bits, by what they were.
+        passed_over: other files in the folders, by `passed_over.kind_of`.
+    """
 
     model: str
     engine: str
     images: tuple[ImageGuesses, ...]
+    deep: dict[str, int]
+    passed_over: dict[str, int]
 
 
-def find_images(words: Sequence[str]) -> tuple[Path, ...]:
+@dataclass(frozen=True)
+class FoundImages:
+    """The images that are meant, and other files in the folders that were named, by `passed_over.kind_of`."""
+
+    paths: tuple[Path, ...]
+    passed_over: dict[str, int]
+
+
+def find_images(words: Sequence[str]) -> FoundImages:
     """The images that are meant: files as named, those below a folder and those of a glob sorted.
 
     Raises:
@@ -60,19 +78,15 @@ def find_images(words: Sequence[str]) -> tuple[Path, ...]:
     """
     if not words:
         raise FastViTError("No image is named.", "Type images, folders or globs: fastvit predict photo.jpg.")
-    found = [path for word in words for path in _images_of(word)]
-    return tuple(dict.fromkeys(found))
+    passed_over: Counter[str] = Counter()
+    found = [path for word in words for path in _images_of(word, passed_over)]
+    return FoundImages(tuple(dict.fromkeys(found)), added_up(passed_over.items()))
 
 
-def _images_of(word: str) -> list[Path]:
+def _images_of(word: str, passed_over: "Counter[str]") -> list[Path]:
     path = Path(word).expanduser()
     if path.is_dir():
-        found = sorted(inside for inside in path.rglob("*") if is_image(inside))
-        if not found:
-            raise FastViTError(
-                f"The folder '{word}' holds no images.", f"They end in {', '.join(sorted(IMAGE_SUFFIXES))}."
-            )
-        return found
+        return _images_below(path, passed_over)
     if path.exists():
         return [path]
     matches = sorted(map(Path, glob.glob(str(path), recursive=True)))  # noqa: PTH207 - knows absolute patterns
@@ -82,6 +96,21 @@ def _images_of(word: str) -> list[Path]:
             f"There is no image '{word}'.", "Type an image, a folder or a quoted glob such as '*.jpg'."
         )
     return files
+
+
+def _images_below(folder: Path, passed_over: "Counter[str]") -> list[Path]:
+    others: Counter[str] = Counter()
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if is_image(path):
+            found.append(path)
+        elif path.is_file():
+            hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+            others[HIDDEN if hidden else kind_of(path.name)] += 1
+    if not found:
+        raise FastViTError(f"The folder '{folder}' holds no images.", passed_over_words(others) or IMAGES_HINT)
+    passed_over.update(others)
+    return found
 
 
 def class_names(info: ModelInfo) -> tuple[str, ...]:
@@ -105,7 +134,7 @@ def class_names(info: ModelInfo) -> tuple[str, ...]:
 def predict(
     config: PredictConfig,
     runtime: Runtime,
-    paths: Sequence[Path],
+    found: FoundImages,
     model: str,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PredictResult:
@@ -122,26 +151,31 @@ def predict(
     names, forward = class_names(runtime.info), InMemory(runtime)
     preprocessing = runtime.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=True)
     rows: list[ImageGuesses] = []
-    for start in range(0, len(paths), config.batch_size):
-        batch = paths[start : start + config.batch_size]
-        pixels, errors = _read(batch, preprocessing)
+    deep: Counter[str] = Counter()
+    for start in range(0, len(found.paths), config.batch_size):
+        batch = found.paths[start : start + config.batch_size]
+        pixels, errors = _read(batch, preprocessing, deep)
         guesses = iter(_guesses(forward, pixels, names, config.top_k))
         for path, error in zip(batch, errors, strict=True):
-            found = () if error else next(guesses)
-            rows.append(ImageGuesses(str(path), found, error if error or found else _NO_ANSWER))
+            best = () if error else next(guesses)
+            rows.append(ImageGuesses(str(path), best, error if error or best else _NO_ANSWER))
         if on_progress is not None:
-            on_progress(len(rows), len(paths))
-    return PredictResult(model, runtime.engine, tuple(rows))
+            on_progress(len(rows), len(found.paths))
+    return PredictResult(model, runtime.engine, tuple(rows), added_up(deep.items()), found.passed_over)
 
 
-def _read(paths: Sequence[Path], preprocessing: Preprocessing) -> tuple[list[Pixels], list[str | None]]:
-    """The squares of the images that can be read, and for every image what is wrong with it."""
+def _read(
+    paths: Sequence[Path], preprocessing: Preprocessing, deep: "Counter[str]"
+) -> tuple[list[Pixels], list[str | None]]:
+    """The squares of the images that can be read, and for every image what is wrong with it; counts deep ones."""
     transform, exif = evaluation_transform(preprocessing), bool(preprocessing.exif)
     pixels: list[Pixels] = []
     errors: list[str | None] = []
     for path in paths:
         try:
-            pixels.append(transform(Picture.open(path.read_bytes(), exif=exif)))
+            picture = Picture.open(path.read_bytes(), exif=exif)
+            pixels.append(transform(picture))
+            deep.update([picture.deep] if picture.deep else [])
             errors.append(None)
         except Exception as error:  # decoders raise many types on damaged files
             errors.append(reason_of(error))

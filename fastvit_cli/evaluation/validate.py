@@ -50,6 +50,8 @@ class ValidateResult:
         comparison: with another model; None without one.
         data_wait: share of the time, 0 to 1, spent waiting for images.
         unreadable: images left out of the scores.
+        deep: images of more than 8 bits, by what they were.
+        passed_over: other files than images, by `passed_over.kind_of`.
         published_top1: ImageNet-1k top-1 that was published for these weights; None for others.
     """
 
@@ -77,6 +79,8 @@ class ValidateResult:
     images_per_second: float
     data_wait: float
     unreadable: tuple[Unreadable, ...]
+    deep: dict[str, int]
+    passed_over: dict[str, int]
     published_top1: float | None
     classes: tuple[ClassScore, ...]
     most_confused: tuple[Confused, ...]
@@ -208,6 +212,8 @@ def validate(
         images_per_second=found.images_per_second,
         data_wait=found.data_wait,
         unreadable=found.unreadable,
+        deep=found.deep,
+        passed_over=dict(images.passed_over),
         published_top1=published_top1,
         classes=classes,
         most_confused=details.classes.most_confused(images.class_names),

@@ -6,8 +6,9 @@ from dataclasses import replace
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers
+from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.randomness import seed_everything
-from fastvit_cli.data.sources import DataChoice, check_same_classes, open_images
+from fastvit_cli.data.sources import DataChoice, open_images, with_training_classes
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
 from fastvit_cli.devices import resolve_device
 from fastvit_cli.distributed import ALONE, World
@@ -43,11 +44,12 @@ def build_trainer(
         open_images(data, split, config.class_map, lambda done, total: on_event(ImagesListed(done, total)))
         for split in ("train", "val")
     )
-    check_same_classes(train_images, val_images)
+    val_images, lacking = with_training_classes(val_images, train_images)
     few = _check_enough(config, train_images)
+    passed_over = passed_over_words(train_images.passed_over, val_images.passed_over)
     seed_everything(config.seed)
     start = prepare_start(config, loaded, train_images, data.name)
-    start = replace(start, notes=(*start.notes, *few))
+    start = replace(start, notes=(*start.notes, *few, *lacking, *((passed_over,) if passed_over else ())))
     teacher = open_teacher(config, start.info, train_images, device) if config.distils else None
     if teacher is not None and teacher.assumed:
         start = replace(start, notes=(*start.notes, f"Teacher: {teacher.assumed}"))

@@ -37,6 +37,7 @@ class DryRun:
         rates: (epoch, learning rate) at ten points of the run.
         batch_seconds: reading the first batch, starting the workers included.
         partial_decoding: only what a crop shows of a JPEG is decoded.
+        notes: what its user should know before it begins.
         teacher_problem: why the teacher cannot be asked, such as no network here; None when it can, or there is none.
     """
 
@@ -59,6 +60,7 @@ class DryRun:
     batch_shape: tuple[int, ...]
     batch_seconds: float
     partial_decoding: bool
+    notes: tuple[str, ...]
     teacher_problem: str | None
 
 
@@ -107,6 +109,7 @@ def dry_run(
         batch_shape=tuple(batch.images.shape),
         batch_seconds=seconds,
         partial_decoding=config.transforms == FAST and turbojpeg.available(),
+        notes=trainer.notes,
         teacher_problem=_teacher_problem(config, trainer) if config.distils else None,
     )
 

@@ -108,6 +108,14 @@ class ImageUnreadable:
 
 
 @dataclass(frozen=True)
+class DeepImagesRead:
+    """Once, after a whole epoch: the images of more than 8 bits in it and its validation, by what they were."""
+
+    epoch: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
 class UpdateSkipped:
     """An update that was left out because its loss was not finite."""
 
@@ -153,6 +161,7 @@ TrainEvent = (
     | StepDone
     | ValidationProgress
     | ImageUnreadable
+    | DeepImagesRead
     | UpdateSkipped
     | EpochDone
 )

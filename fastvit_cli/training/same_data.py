@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.names import composed
 
 _NAMED = 3
 
@@ -27,7 +28,7 @@ def refuse_other_data(saved: Mapping[str, Any] | None, now: TrainedOn, instead: 
     """
     if saved is None:
         return
-    before = TrainedOn(tuple(saved["class_names"]), saved["train_images"])
+    before = TrainedOn(tuple(map(composed, saved["class_names"])), saved["train_images"])
     if before == now:
         return
     changes = [

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fastvit_cli.data.deep_images import added_up
 from fastvit_cli.data.loader import Batch, ImageLoader
 from fastvit_cli.devices import peak_memory_mb
 from fastvit_cli.distributed import ALONE, World
@@ -20,6 +21,7 @@ from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import (
+    DeepImagesRead,
     EpochDone,
     ImageUnreadable,
     StepDone,
@@ -91,6 +93,7 @@ class Trainer:
         # and wherever the run is resumed, they come to the same.
         self._loss_sum = self._hits = 0.0
         self.history: list[EpochDone] = []
+        self._deep_were_told = False
         self.time_left = TimeLeft(
             self.steps, config.epochs, len(val_loader.images) / (self.steps * config.images_an_update)
         )
@@ -201,13 +204,16 @@ class Trainer:
         waited = self.train_loader.seconds_waited if images else 0.0
         for bad in self.train_loader.share_unreadable(self.world):
             on_event(ImageUnreadable(bad.name, bad.reason))
-        scores = evaluate(
+        found = evaluate(
             runtime,
             self.val_loader,
             progress,
             lambda bad: on_event(ImageUnreadable(bad.name, bad.reason)),
             world=self.world,
-        ).scores
+        )
+        scores = found.scores
+        if images == self.steps * self.config.images_an_update:
+            self._tell_deep_once(found.deep, on_event)
         seconds = time.perf_counter() - started
         if scores.not_finite == scores.num_images:
             raise self.updater.diverged(f"the weights of epoch {self.epoch + 1} give no finite logits")
@@ -228,6 +234,14 @@ class Trainer:
             unreadable=len(self.train_loader.unreadable) + len(self.val_loader.unreadable),
             is_best=not scores.not_finite and scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
         )
+
+    def _tell_deep_once(self, validated: dict[str, int], on_event: Listener) -> None:
+        if self._deep_were_told:
+            return
+        self._deep_were_told = True
+        counts = added_up((*self.train_loader.all_deep(self.world).items(), *validated.items()))
+        if counts:
+            on_event(DeepImagesRead(self.epoch + 1, counts))
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""

@@ -33,6 +33,7 @@ def dry_run_view(result: DryRun) -> RenderableType:
             ("JPEGs", "only what a crop shows is decoded" if result.partial_decoding else _WHOLE_JPEGS),
             ("device", result.device),
             *_teacher(result),
+            *(("note", note) for note in result.notes),
         ],
         title="A run with these options; nothing was trained or written",
     )

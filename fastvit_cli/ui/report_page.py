@@ -3,6 +3,8 @@
 from datetime import datetime
 from functools import partial
 
+from fastvit_cli.data.deep_images import deep_words
+from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.evaluation.validate import ReportData, ValidateResult
 from fastvit_cli.ui.figures import Draw, page_figure
 from fastvit_cli.ui.pages import Card, render
@@ -75,10 +77,13 @@ def _measured(result: ValidateResult) -> list[tuple[str, str]]:
         "ImageNet-ReaL": None if result.real is None else real_words(result.real),
         "model": result.model,
         "engine": f"{result.engine} on {result.device}: {result.engine_reason}",
-        "input": f"{result.img_size} px, centre crop {pre.crop_pct:g}, {pre.interpolation}",
+        "input": f"{result.img_size} px, centre crop {pre.crop_pct:g}, {pre.interpolation}"
+        + (", turned upright by EXIF" if pre.exif else ""),
         "images": f"{result.num_images:,} of {result.data} ({result.split})",
         "speed": f"{rate(result.images_per_second)} images/s, decoding included",
         "left out": f"{len(result.unreadable):,} unreadable images" if result.unreadable else None,
+        "deep images": deep_words(result.deep) if result.deep else None,
+        "passed over": passed_over_words(result.passed_over) or None,
     }
     return [(name, value) for name, value in rows.items() if value is not None]
 

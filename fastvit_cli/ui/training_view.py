@@ -11,10 +11,12 @@ from rich.console import Group, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from fastvit_cli.data.deep_images import deep_words
 from fastvit_cli.training.events import (
     BatchHalved,
     BatchSizeFound,
     BatchSizeTried,
+    DeepImagesRead,
     EpochDone,
     ImagesListed,
     ImageUnreadable,
@@ -70,6 +72,7 @@ class TrainingView:
             StepDone: self._step,
             ValidationProgress: self._validation,
             ImageUnreadable: self._unreadable,
+            DeepImagesRead: self._deep,
             UpdateSkipped: self._skipped,
             EpochDone: self._epoch,
         }
@@ -182,6 +185,10 @@ class TrainingView:
             self._session.unreadable(event)
         elif self._unreadable_said == _SAID_UNREADABLE + 1:
             self._session.note("Further ones are only counted; --check-data lists them all.", style="yellow")
+
+    def _deep(self, event: TrainEvent) -> None:
+        assert isinstance(event, DeepImagesRead)
+        self._session.note(f"Epoch {event.epoch} read {deep_words(event.counts)}.")
 
     def _skipped(self, event: TrainEvent) -> None:
         assert isinstance(event, UpdateSkipped)

@@ -13,6 +13,8 @@ from rich.text import Text
 
 from fastvit_cli.atomic import check_writable, refuse_existing, replaced_when_done
 from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
+from fastvit_cli.data.deep_images import deep_words
+from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.bulk import BulkResult, ModelRow
 from fastvit_cli.evaluation.class_metrics import ClassScore
@@ -40,7 +42,10 @@ def validation_view(result: ValidateResult) -> RenderableType:
         ("loss", f"{result.loss:.4f}"),
         ("mean F1", f"{result.mean_f1:.2f} %"),
         ("calibration error", f"{result.calibration_error:.2f} %"),
-        ("images", f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px"),
+        (
+            "images",
+            f"{result.num_images:,} of {result.data} ({result.split}), {result.img_size} px{_of_classes(result)}",
+        ),
         ("model", model_words(result)),
         ("engine", f"{result.engine} on {result.device}: {result.engine_reason}"),
         ("speed", f"{rate(result.images_per_second)} images/s, decoding included{wait}"),
@@ -49,6 +54,11 @@ def validation_view(result: ValidateResult) -> RenderableType:
         rows.insert(2, ("ImageNet-ReaL", real_words(result.real)))
     if result.unreadable:
         rows.insert(-3, ("left out", Text(f"{len(result.unreadable):,} unreadable images", style="yellow")))
+    if result.deep:
+        rows.insert(-3, ("deep images", deep_words(result.deep)))
+    passed_over = passed_over_words(result.passed_over)
+    if passed_over:
+        rows.insert(-3, ("passed over", Text(passed_over, style="yellow")))
     parts: list[RenderableType] = [facts(rows)]
     worst = worst_classes(result.classes, _WORST_CLASSES)
     if worst:
@@ -68,6 +78,12 @@ def second_score(result: ValidateResult) -> tuple[str, str]:
 def real_words(real: RealScores) -> str:
     """Both scores against ImageNet-ReaL's labels."""
     return f"{real.top1:.2f} % top-1, {real.top5:.2f} % top-5 of {real.num_images:,} images"
+
+
+def _of_classes(result: ValidateResult) -> str:
+    """Said where some classes have no images, and so no part in the scores."""
+    scored = sum(row.images > 0 for row in result.classes)
+    return "" if scored == len(result.classes) else f", of {scored:,} of the {len(result.classes):,} classes"
 
 
 def model_words(result: ValidateResult) -> str:

@@ -13,14 +13,15 @@ _SHOWN_UNREADABLE = 20
 
 
 def data_check_view(result: DataCheck) -> RenderableType:
-    """One row a split; then the files that cannot be read, the first of them."""
+    """One row a split; then the files that cannot be read, the first of them, and what else is to be said."""
     columns = ("split", "classes", "images", "smallest class", "largest", "unreadable")
     table = data_table(columns, [_checked_row(split) for split in result.splits], title=f"Data: {result.data}")
     bad = [unreadable for split in result.splits for unreadable in split.unreadable]
     lines = [Text(f"{item.name}: {item.reason}", style="red", overflow="fold") for item in bad[:_SHOWN_UNREADABLE]]
     if len(bad) > _SHOWN_UNREADABLE:
         lines.append(Text(f"and {len(bad) - _SHOWN_UNREADABLE:,} more; --json lists all", style="dim"))
-    return Group(table, *(lines or [Text("Every image can be read.", style="green")]))
+    notes = [Text(note, style="yellow", no_wrap=True, overflow="ignore") for note in result.notes]
+    return Group(table, *(lines or [Text("Every image can be read.", style="green")]), *notes)
 
 
 def _checked_row(split: CheckedSplit) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def test_pipes_and_devices_are_no_images(tmp_path: Path) -> None:
     for name, target in {"pipe": "pipe.png", "null": os.devnull, "file": "../file", "nowhere": "nowhere"}.items():
         (tmp_path / "ant" / f"to-{name}.jpg").symlink_to(target)
     assert list(open_class_folders(tmp_path).files) == ["ant/1.jpg", "ant/to-file.jpg", "ant/to-nowhere.jpg"]
-    assert find_images([str(tmp_path)]) == tuple(tmp_path / name for name in open_class_folders(tmp_path).files)
+    assert find_images([str(tmp_path)]).paths == tuple(tmp_path / name for name in open_class_folders(tmp_path).files)
 
 
 def test_odd_bytes_in_names(tmp_path: Path) -> None:
@@ -80,8 +80,46 @@ def test_folders_without_classes(tmp_path: Path) -> None:
 
 
 def test_a_class_without_images(tmp_path: Path) -> None:
-    with pytest.raises(FastViTError, match="ant' holds no images"):
-        open_class_folders(_touch(tmp_path, "ant/deeper/notes.txt", "bee/1.jpg"))
+    folder = open_class_folders(_touch(tmp_path, "ant/deeper/notes.txt", "bee/1.jpg"))
+    assert (folder.class_names, folder.labels.tolist()) == (("ant", "bee"), [1])
+    (tmp_path / "bee" / "1.jpg").rename(tmp_path / "bee" / "1.mp4")
+    with pytest.raises(FastViTError, match="hold no images") as caught:
+        open_class_folders(tmp_path)
+    assert "1 .mp4 file" in caught.value.hint
+
+
+def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+    names = (
+        "ant/1.JPEG",
+        "ant/x/2.jfif",
+        "ant/3.CR2",
+        "bee/4.cr2",
+        "bee/5.mov",
+        "bee/6.jpg_1",
+        "bee/7",
+        "bee/1.84",
+    )
+    litter = ("ant/.DS_Store", "ant/Thumbs.db", "bee/labels.json", "bee/.hidden/8.jpg", "loose.png", "README.md")
+    folder = open_class_folders(_touch(tmp_path, *names, *litter))
+    assert list(folder.files) == ["ant/1.JPEG", "ant/x/2.jfif"]
+    assert folder.passed_over == {
+        ".cr2": 2,
+        ".db": 1,
+        ".json": 1,
+        ".mov": 1,
+        "beside the class folders": 1,
+        "hidden": 1,
+        "no known suffix": 3,
+    }
+
+
+def test_two_forms_of_one_name_are_one_class(tmp_path: Path) -> None:
+    names = ("caf\u00e9/2.jpg", "cafe\u0301/1.jpg", "zoo/3.jpg")
+    folder = open_class_folders(_touch(tmp_path, *names))
+    if len(list(tmp_path.iterdir())) == 2:
+        pytest.skip("this file system has one form only")
+    assert folder.class_names == ("caf\u00e9", "zoo")
+    assert dict(zip(folder.files, folder.labels.tolist(), strict=True)) == dict(zip(names, (0, 0, 1), strict=True))
 
 
 def test_links_are_followed_but_not_round(tmp_path: Path) -> None:

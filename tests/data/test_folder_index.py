@@ -11,6 +11,7 @@ import pytest
 from fastvit_cli.data import folder_index
 from fastvit_cli.data.class_folders import list_class_folders
 from fastvit_cli.data.folder_index import load_index, open_indexed, save_index
+from fastvit_cli.data.image_formats import image_suffixes
 from fastvit_cli.data.images import ImageFolder
 from fastvit_cli.errors import FastViTError
 
@@ -125,7 +126,7 @@ def test_another_version_place_or_set_of_suffixes(
         patch.setattr(folder_index, "VERSION", folder_index.VERSION + 1)
         assert load_index(split) is None
     with monkeypatch.context() as patch:
-        patch.setattr(folder_index, "IMAGE_SUFFIXES", folder_index.IMAGE_SUFFIXES | {".xyz"})
+        patch.setattr(folder_index, "image_suffixes", lambda: image_suffixes() | {".xyz"})
         assert load_index(split) is None
     [pointer] = cache.glob("*.json")
     with monkeypatch.context() as patch:
@@ -181,8 +182,21 @@ def test_a_cache_that_cannot_be_written(cache: Path, split: Path) -> None:
 def test_errors_are_those_of_the_listing(cache: Path, split: Path) -> None:  # noqa: ARG001 - a fixture
     open_indexed(split)
     (split / "cow").mkdir()
-    with pytest.raises(FastViTError, match="cow' holds no images"):
+    for name in ("ant/x/y/1.jpg", "ant/2.jpg", "bee/3.jpg"):
+        (split / name).unlink()
+    with pytest.raises(FastViTError, match="hold no images"):
         open_indexed(split)
+
+
+def test_what_is_passed_over_is_remembered(cache: Path, split: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - a fixture
+    for name in ("ant/4.heix", "bee/5.heix", "bee/notes.txt"):
+        (split / name).touch()
+    first = open_indexed(_aged(split))
+    assert first.passed_over == {".heix": 2, ".txt": 1}
+    monkeypatch.setattr(folder_index, "list_class_folders", None)
+    second = open_indexed(split)
+    assert second.passed_over == first.passed_over
+    assert pickle.loads(pickle.dumps(second)).passed_over == first.passed_over
 
 
 def test_a_new_listing_does_not_change_what_is_open(cache: Path, split: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.jpegs import encode
+from PIL import Image
 
 from fastvit_cli.data.loader import (
     Batch,
@@ -22,6 +24,7 @@ from fastvit_cli.data.loader import (
 )
 from fastvit_cli.data.sources import open_split
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
+from fastvit_cli.distributed import ALONE
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
@@ -169,6 +172,20 @@ def test_evaluation_leaves_an_unreadable_image_out(damaged: Path, workers: int) 
     assert [batch.labels.tolist() for batch in batches] == [[0] * 4, [1] * 3, [2] * 4]
     assert len(batches[1].images) == 3
     assert len(loader.unreadable) == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_deep_images_are_counted_in_each_epoch(tiny_data: Path, tmp_path: Path, workers: int) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    for number in range(3):
+        path = data / "train" / "star" / f"0{number}.jpg"
+        grey = np.asarray(Image.open(path).convert("L")).astype(np.uint16)
+        path.write_bytes(encode(Image.fromarray(grey * 257), "PNG" if number else "TIFF"))  # whatever the name
+    loader = _training_loader(data, workers)
+    assert not loader.deep
+    for epoch in range(2):
+        assert len(list(loader.epoch(epoch))) == 3
+        assert loader.all_deep(ALONE) == {"16-bit PNG": 2, "16-bit TIFF": 1}
 
 
 def test_too_many_unreadable_images_are_an_error(damaged: Path) -> None:

@@ -3,17 +3,22 @@ from pathlib import Path
 import pytest
 from helpers.tiny_data import TINY_CLASSES, class_folders, draw_tiny_data
 
+from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data import sources
+from fastvit_cli.data.class_map import ClassMap, apply
 from fastvit_cli.data.images import ImageFolder
+from fastvit_cli.data.model_classes import match_classes
 from fastvit_cli.data.sources import (
     DataChoice,
-    check_same_classes,
     choose_data,
     is_found_anywhere,
     open_images,
     open_split,
+    with_training_classes,
 )
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.models.preprocessing import default_preprocessing
+from fastvit_cli.models.variants import get_variant
 
 
 def test_a_split_is_listed_by_sorted_class(tiny_data: Path) -> None:
@@ -98,12 +103,108 @@ def test_a_misspelt_folder_gets_the_closest_name(tiny_data: Path) -> None:
     assert "Did you mean 'data'?" in caught.value.hint
 
 
-def test_splits_of_other_classes() -> None:
-    check_same_classes(class_folders("ant", "bee"), class_folders("ant", "bee"))
-    with pytest.raises(FastViTError, match=r"only in 'x': bee; only in 'x': cow"):
-        check_same_classes(class_folders("ant", "bee"), class_folders("ant", "cow"))
-    with pytest.raises(FastViTError, match="differ in order"):
-        check_same_classes(class_folders("ant", "bee"), class_folders("bee", "ant"))
+def test_validation_is_labelled_by_the_training_classes() -> None:
+    train = class_folders("ant", "bee", "cow")
+    same, notes = with_training_classes(class_folders("ant", "bee", "cow"), train)
+    assert (same.labels.tolist(), notes) == ([0, 1, 2], ())
+    fewer, notes = with_training_classes(class_folders("ant", "cow"), train)
+    assert (fewer.class_names, fewer.labels.tolist()) == (train.class_names, [0, 2])
+    assert notes == ("Validation has no images of 1 of the 3 classes (bee); the scores are of the others.",)
+    other_order, notes = with_training_classes(class_folders("cow", "ant", "bee"), train)
+    assert (other_order.labels.tolist(), notes) == ([2, 0, 1], ())
+    with pytest.raises(FastViTError, match=r"that training does not have; only in 'x': bee; only in 'x': dog"):
+        with_training_classes(class_folders("ant", "dog"), class_folders("ant", "bee"))
+
+
+def test_a_class_map_may_leave_classes_to_one_split() -> None:
+    train, val = (apply(class_folders(name), ClassMap("map", {"ant": 0, "bee": 1})) for name in ("ant", "bee"))
+    _, notes = with_training_classes(val, train)
+    assert [note.split(" has no images of 1 of the 2 classes ")[0] for note in notes] == ["Validation", "Training"]
+
+
+def test_only_training_needs_images_of_every_class(tmp_path: Path) -> None:
+    data = draw_tiny_data(tmp_path / "data", train=1, val=1)
+    for split in ("train", "val"):
+        (data / split / "cross" / "00.jpg").rename(data / split / "cross" / "00.txt")
+    val = open_split(data, "val")
+    assert (val.class_names, val.labels.tolist()) == (TINY_CLASSES, [0, 2])
+    with pytest.raises(FastViTError, match=r"The class folder '.*cross' holds no images"):
+        open_split(data, "train")
+    (data / "train" / "cross" / "00.nef").touch()
+    with pytest.raises(FastViTError) as caught:
+        open_split(data, "train")
+    assert "1 .nef file" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("there", "split", "found"),
+    [
+        (("train", "valid"), "val", "valid"),
+        (("Train", "Val"), "train", "Train"),
+        (("Train", "Val"), "val", "Val"),
+        (("Training", "VALIDATION"), "train", "Training"),
+        (("Training", "VALIDATION"), "val", "VALIDATION"),
+        (("train", "Testing"), "test", "Testing"),
+        (("val", "validation"), "val", "val"),
+        (("train", "validation"), "valid", "validation"),
+        (("train", "Holdout"), "holdout", "Holdout"),
+    ],
+)
+def test_other_names_of_the_splits(tmp_path: Path, there: tuple[str, ...], split: str, found: str) -> None:
+    _draw_splits(tmp_path, *there)
+    assert open_split(tmp_path, split).root == tmp_path / found
+
+
+def _draw_splits(root: Path, *splits: str) -> None:
+    for split in splits:
+        (root / split / "ant").mkdir(parents=True)
+        (root / split / "ant" / "1.jpg").touch()
+
+
+def test_two_folders_for_one_split_are_refused(tmp_path: Path) -> None:
+    _draw_splits(tmp_path, "train", "valid", "Validation")
+    with pytest.raises(FastViTError, match="2 folders for the split 'val': Validation, valid"):
+        open_split(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("there", "split", "hint"),
+    [
+        (("trian", "val"), "train", "If 'trian' is meant, name it 'train'. It has: val. "),
+        (("train", "Vals"), "val", "If 'Vals' is meant, name it 'val'. It has: train. "),
+        (("train2017",), "train", "If 'train2017' is meant, name it 'train'. Pass --data"),
+        (("photos",), "train", "Pass --data"),
+    ],
+)
+def test_near_misses_are_named(tmp_path: Path, there: tuple[str, ...], split: str, hint: str) -> None:
+    _draw_splits(tmp_path, *there)
+    with pytest.raises(FastViTError) as caught:
+        open_split(tmp_path, split)
+    assert caught.value.hint.startswith(hint)
+
+
+def test_classes_may_have_the_names_of_splits(tmp_path: Path) -> None:
+    for name in ("Train", "Valid", "tram"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").touch()
+    assert open_split(tmp_path, "val").class_names == ("Train", "Valid", "tram")
+
+
+def test_names_of_classes_in_either_form_of_unicode(tmp_path: Path) -> None:
+    """macOS writes an accent behind its letter, other systems in one sign with it."""
+    composed, taken_apart = "caf\u00e9", "cafe\u0301"
+    for split, name in (("train", composed), ("val", taken_apart)):
+        (tmp_path / split / name).mkdir(parents=True)
+        (tmp_path / split / name / "1.jpg").write_bytes(b"there")
+    train, val = (open_split(tmp_path, split) for split in ("train", "val"))
+    assert train.class_names == val.class_names == (composed,)
+    assert val.read(0) == b"there"
+    (tmp_path / "map.txt").write_text(taken_apart, encoding="utf-8")
+    assert open_images(DataChoice("x", tmp_path, "--data"), "val", str(tmp_path / "map.txt")).class_names == (
+        composed,
+    )
+    model = ModelInfo("t8", "unfused", 1, default_preprocessing(get_variant("t8")), class_names=(taken_apart,))
+    assert match_classes(train, 1, model.class_names).class_names == (composed,)
 
 
 def test_a_split_with_a_class_map(tmp_path: Path) -> None:

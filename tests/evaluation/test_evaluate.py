@@ -1,7 +1,7 @@
 """The evaluation loop as one of several processes; tests/training/test_several_processes.py runs two real ones."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import ItemsView, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ THEIRS = Unreadable("another.jpg", "it is truncated")
 
 @dataclass(frozen=True)
 class WithOther(World):
-    """The first of two processes, whose other one has seen one unreadable image and nothing else."""
+    """The first of two processes, whose other one has seen one unreadable image, a deep one, and nothing else."""
 
     size: int = 2
 
@@ -32,7 +32,7 @@ class WithOther(World):
         return tensor
 
     def gathered(self, items: Iterable[Any]) -> list[Any]:
-        return [*items, THEIRS]
+        return [*items, ("16-bit PNG", 1) if isinstance(items, ItemsView) else THEIRS]
 
 
 def _loader(data: DataChoice, colours: Colours, **options: Any) -> ImageLoader:
@@ -45,6 +45,7 @@ def test_what_another_process_could_not_read_is_named_once(five_classes: DataCho
     for _ in range(2):
         found = evaluate(colours, loader, on_unreadable=named.append, world=WithOther())
         assert found.unreadable == (THEIRS,)
+        assert found.deep == {"16-bit PNG": 1}
     assert named == [THEIRS]
 
 

@@ -11,6 +11,7 @@ SAVED = {"class_names": ("ant", "bee", "cow"), "train_images": 1200}
 def test_the_same_data_passes_and_so_does_a_state_that_does_not_say() -> None:
     refuse_other_data(SAVED, TrainedOn(("ant", "bee", "cow"), 1200), "")
     refuse_other_data(None, TrainedOn(("ant",), 1), "")
+    refuse_other_data({"class_names": ("cafe\u0301",), "train_images": 1}, TrainedOn(("caf\u00e9",), 1), "")
 
 
 @pytest.mark.parametrize(
