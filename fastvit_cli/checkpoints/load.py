@@ -93,7 +93,7 @@ def from_tensors(tensors: Mapping[str, Tensor], where: str) -> LoadedModel:
     expected = network.state_dict()
     for name, value in expected.items():  # older programs leave these counters out, and nothing here reads them
         if name.endswith(".num_batches_tracked"):
-            native.setdefault(name, torch.zeros_like(value, device="cpu"))
+            native.setdefault(name, torch.zeros(value.shape, dtype=value.dtype))
     check_fits(native, expected, layout, where)
     # Copies, for a network may be changed in place; float16 and bfloat16 files become float32.
     whole = {

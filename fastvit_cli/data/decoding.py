@@ -23,6 +23,7 @@ Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 MAX_PIXELS = 178_956_970  # where PIL, too, takes a file for a decompression bomb
 _JPEG_MAGIC = b"\xff\xd8\xff"
 _EXIF_ORIENTATION = 0x0112
+UPRIGHT = 1
 # What libjpeg-turbo turns into RGB exactly as PIL does. CMYK and YCCK are inverted or not, as the Adobe marker says.
 _PLAIN_COLORS = frozenset(("RGB", "YCbCr", "Gray"))
 

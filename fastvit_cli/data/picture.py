@@ -4,13 +4,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fastvit_cli.data import turbojpeg
-from fastvit_cli.data.decoding import Box, Pixels, decode, decode_with_depth, orientation, plain_jpeg_size
+from fastvit_cli.data.decoding import UPRIGHT, Box, Pixels, decode, decode_with_depth, orientation, plain_jpeg_size
 from fastvit_cli.errors import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_UPRIGHT = 1
 
 
 class UnreadableImageError(ValueError):
@@ -40,7 +38,7 @@ class Picture:
         """
         if isinstance(encoded, bytes) and turbojpeg.available():
             size = plain_jpeg_size(encoded)
-            if size is not None and not (exif and orientation(encoded) != _UPRIGHT):
+            if size is not None and not (exif and orientation(encoded) != UPRIGHT):
                 return cls(*size, encoded)
         return cls.of(*decode_with_depth(encoded, exif=exif))
 

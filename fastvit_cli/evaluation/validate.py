@@ -9,6 +9,7 @@ from torch import Tensor
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
 from fastvit_cli.data.model_classes import match_classes, with_mapped_classes, with_model_classes
+from fastvit_cli.data.orientation import lying_images
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images
 from fastvit_cli.data.transforms import evaluation_transform
@@ -155,8 +156,10 @@ def validate(
     preprocessing = opened.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=False)
     opened.info.check_classifier()
     images, allowed = _labelled_images(config, opened, data, tell)
+    _tell_of_lying_images(config, opened, images, tell)
     if other is not None:
         _check_same_classes(opened, other)
+        _tell_of_other_preprocessing(preprocessing, other.info.preprocessing, tell)
     chosen = with_engine(opened, _engine(config, opened), preprocessing.img_size, len(images))
     if tell.engine is not None:
         tell.engine(f"{chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason})")
@@ -243,6 +246,29 @@ def _labelled_images(
         return images, None
     allowed = read_valid_labels(Path(config.valid_labels).expanduser(), info.num_classes, info.class_names)
     return images_of(images, allowed, config.valid_labels), allowed
+
+
+def _tell_of_other_preprocessing(shared: Preprocessing, others: Preprocessing, tell: Listeners) -> None:
+    """Say so where the model to compare was made for other images; its mean and std are its own in any case."""
+    wants = [
+        f"{name} {getattr(others, name)}"
+        for name in ("img_size", "crop_pct", "interpolation", "exif")
+        if getattr(others, name) not in (None, getattr(shared, name))
+    ]
+    if wants and tell.note is not None:
+        tell.note(f"The model to compare asks for {', '.join(wants)}; both see the images of the first model.")
+
+
+def _tell_of_lying_images(config: ValidateConfig, opened: Runtime, images: Images, tell: Listeners) -> None:
+    """Say so where neither the file nor the user says whether images are turned upright, and it matters."""
+    if tell.note is None or config.exif is not None or opened.info.preprocessing.exif is not None:
+        return
+    lying, looked_at = lying_images(images)
+    if lying:
+        tell.note(
+            f"By their EXIF orientation {lying} of {looked_at} images looked at are not upright. They are scored as "
+            "they lie, as published accuracies were measured; --exif turns them."
+        )
 
 
 def _restricted(runtime: Runtime, allowed: tuple[int, ...] | None) -> Runtime:

@@ -117,3 +117,15 @@ def test_published_recipes_leave_images_as_they_lie() -> None:
         ("finetune", True),
     ):
         assert resolve_config({"variant": "sa12"}, recipe).exif is exif
+
+
+def test_that_images_lie_is_said_where_nobody_decided(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--data", data / "tagged", "--workers", 0)
+    outcome = run(capsys, "validate", "--ckpt", _model(tmp_path, None), *words)
+    assert "By their EXIF orientation 10 of 10 images looked at are not upright." in outcome.err
+    for model, more in ((_model(tmp_path, False), ()), (_model(tmp_path, None), ("--exif",))):
+        assert "EXIF" not in run(capsys, "validate", "--ckpt", model, *words, *more).err
+    upright = run(capsys, "validate", "--ckpt", _model(tmp_path, None), "--data", data / "upright", "--workers", 0)
+    assert "EXIF" not in upright.err
