@@ -89,7 +89,7 @@ def _read_pickle(path: Path) -> Any:
 
     try:
         if zipfile.is_zipfile(path):
-            _check_records(path)
+            check_records(path)
         # Old trainers keep their parsed options beside the weights; a Namespace is plain data.
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -104,7 +104,7 @@ def _read_pickle(path: Path) -> Any:
         ) from error
 
 
-def _check_records(path: Path) -> None:
+def check_records(path: Path) -> None:
     """Compare the records of torch's archive with their checksums, which torch.load does not do."""
     with zipfile.ZipFile(path) as archive:
         for record in archive.infolist():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastvit_cli.atomic import replaced_when_done
-from fastvit_cli.training.events import EpochDone
+from fastvit_cli.training.events import EpochDone, best_of
 
 _BLUE, _ORANGE, _GREY = "#2563eb", "#ea580c", "#64748b"
 
@@ -44,17 +44,18 @@ def plot_curves(history: Sequence[EpochDone], path: Path) -> None:
         "Top-1 accuracy, %",
         [("train", [row.train_top1 for row in history], _GREY), ("val", [row.val_top1 for row in history], _BLUE)],
     )
-    best = max(history, key=lambda row: row.val_top1)
-    top1.annotate(
-        f"{best.val_top1:.1f}",
-        (best.epoch, best.val_top1),
-        textcoords="offset points",
-        xytext=(0, 7),
-        ha="center",
-        color=_BLUE,
-        fontweight="bold",
-        fontsize=10,
-    )
+    best = best_of(history)
+    if best is not None:
+        top1.annotate(
+            f"{best.val_top1:.1f}",
+            (best.epoch, best.val_top1),
+            textcoords="offset points",
+            xytext=(0, 7),
+            ha="center",
+            color=_BLUE,
+            fontweight="bold",
+            fontsize=10,
+        )
     top1.margins(y=0.15)
     draw(rate, "Learning rate", [("lr", [row.lr for row in history], _ORANGE)])
     rate.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
