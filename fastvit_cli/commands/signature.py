@@ -11,6 +11,7 @@ import typer
 
 from fastvit_cli.distributed import find_world
 from fastvit_cli.errors import EXIT_INTERRUPTED, FastViTError
+from fastvit_cli.limits import refuse_small_address_space
 from fastvit_cli.options import AUTO, AUTO_WORD, ComputeConfig, OptionSpec, bounds_text, flag_of, option_spec
 from fastvit_cli.ui.session import Session, show_error
 
@@ -46,6 +47,7 @@ def add_command(
     def command(**values: Any) -> int:
         output = {key: bool(values.pop(key)) for key in _OUTPUT_OPTIONS}
         given = {key: _plain(value) for key, value in values.items() if value is not None}
+        refuse_small_address_space()
         try:
             return run(build(given), Session(name, **output))
         except KeyboardInterrupt:  # Typer would make a mere exit code of it

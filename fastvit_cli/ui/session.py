@@ -145,8 +145,11 @@ class Bar:
 
 def print_json(document: Any, indent: int | None = 2) -> None:
     """One JSON document on stdout, on one line without `indent`."""
+    from fastvit_cli.ui.console import closed_terminal_ignored
+
     has_all = sys.stdout.encoding.lower().startswith("utf")  # else JSON's own escapes stand for what it lacks
-    sys.stdout.write(_json_text(document, indent, ensure_ascii=not has_all))
+    with closed_terminal_ignored(sys.stdout):
+        sys.stdout.write(_json_text(document, indent, ensure_ascii=not has_all))
 
 
 def write_json_file(path: Path, document: Any) -> None:
@@ -199,9 +202,9 @@ def show_error(command: str | None, error: FastViTError, as_json: bool) -> None:
             }
         )
         return
-    from rich.console import Console
+    from fastvit_cli.ui.console import Terminal
 
-    console = Console(stderr=True, highlight=False)
+    console = Terminal(stderr=True, highlight=False)
     console.print(f"[bold red]Error:[/] {_escape(error.message)}", soft_wrap=True)
     if error.hint:
         console.print(f"[bold]Hint:[/]  {_escape(error.hint)}", soft_wrap=True)
