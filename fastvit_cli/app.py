@@ -23,11 +23,12 @@ from fastvit_cli.commands.reparam import reparam
 from fastvit_cli.commands.signature import add_command
 from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
-from fastvit_cli.devices import is_out_of_memory, share_the_cores
+from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
-from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, WorkFailedError, unexpected
+from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, unexpected
 from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
 from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
+from fastvit_cli.limits import limit_reached
 from fastvit_cli.names import ODD
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.ui.session import show_error
@@ -36,6 +37,7 @@ from fastvit_cli.version import __version__
 # Before another process of a run than the first prints its error: a mistake that all of them find is said by the
 # first, whose end takes the others along meanwhile.
 _HEAD_START_S = 3.0
+_TERMINATING = (signal.SIGTERM,) if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
 
 
 class _PlainGroup(TyperGroup):
@@ -104,29 +106,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FastViTError as error:
         return _report(command, error, error, as_json, verbose)
     except Exception as error:
-        return _report(command, _understood(error), error, as_json, verbose)
+        limit = limit_reached(error)
+        if limit is not None:
+            sys.unraisablehook = lambda _: None  # what libraries left half built complains when it goes
+        return _report(command, limit or unexpected(error), error, as_json, verbose)
     return code if isinstance(code, int) else EXIT_DONE
-
-
-def _understood(error: Exception) -> FastViTError:
-    if "torch" in sys.modules and is_out_of_memory(error):
-        return WorkFailedError(
-            "There is not enough memory.", "Pass a smaller --batch-size or --img-size, or fewer --workers."
-        )
-    return unexpected(error)
 
 
 @contextlib.contextmanager
 def _terminated_as_any_error() -> Iterator[None]:
-    """Let SIGTERM pass through every `finally` while the block runs, so that nothing half-written is left.
+    """Let SIGTERM and SIGHUP pass through every `finally` while the block runs, so that nothing half-written is left.
 
-    Training listens itself. Outside the main thread Python takes no handlers.
+    Training listens itself. Outside the main thread Python takes no handlers. Under nohup SIGHUP stays ignored.
 
     Raises:
         SystemExit: with the code of a program that was terminated.
     """
-    listens = threading.current_thread() is threading.main_thread()
-    if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    listened = [number for number in _TERMINATING if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread() or not listened:
         yield
         return
     terminated = False
@@ -136,7 +133,8 @@ def _terminated_as_any_error() -> Iterator[None]:
         terminated = True
         raise SystemExit(EXIT_TERMINATED)
 
-    signal.signal(signal.SIGTERM, terminate)
+    for number in listened:
+        signal.signal(number, terminate)
     try:
         yield
     except Exception as error:
@@ -144,7 +142,8 @@ def _terminated_as_any_error() -> Iterator[None]:
             raise SystemExit(EXIT_TERMINATED) from error
         raise
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in listened:
+            signal.signal(number, signal.SIG_DFL)
     if terminated:  # and coremltools' imports swallow it
         raise SystemExit(EXIT_TERMINATED)
 
@@ -161,7 +160,10 @@ def _report(command: str | None, shown: FastViTError, cause: Exception, as_json:
     if not find_world().is_main:
         time.sleep(_HEAD_START_S)
         shown.message = f"Process {find_world().rank}: {shown.message}"
-    show_error(command, shown, as_json and not shown.after_result)
+    try:
+        show_error(command, shown, as_json and not shown.after_result)
+    except MemoryError:  # there was not even enough to show it
+        sys.stderr.write(f"Error: {shown.message}\nHint:  {shown.hint}\n")
     return shown.exit_code
 
 

@@ -10,7 +10,7 @@ EXIT_FAILED = 1  # the work was tried and failed: a check did not hold, training
 EXIT_USAGE = 2  # the input is wrong
 EXIT_LOST_PEER = 75  # between the processes of one run only: another one ended first
 EXIT_INTERRUPTED = 130  # Ctrl-C
-EXIT_TERMINATED = 143  # SIGTERM; of a training run with the state saved
+EXIT_TERMINATED = 143  # SIGTERM, or SIGHUP of a terminal that closed; of a training run with the state saved
 
 
 class FastViTError(ValueError):

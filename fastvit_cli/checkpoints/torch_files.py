@@ -159,6 +159,19 @@ def read_torch_file(path: Path) -> StateDicts:
         raise _damaged(path, type(error).__name__) from error
 
 
+def check_archive(path: Path) -> None:
+    """Compare all records of an archive that `torch.save` wrote with their checksums, which torch.load does not do.
+
+    Raises:
+        FastViTError, BadZipFile: a record is not whole, or is none that PyTorch writes.
+        OSError, ValueError: it cannot be read, or is empty.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        for name, record in _records(path, file, memory).items():
+            if record.crc and zlib.crc32(memory[record.start : record.start + record.size]) != record.crc:
+                raise zipfile.BadZipFile(f"the checksum of {name} differs")
+
+
 def _damaged(path: Path, why: str) -> FastViTError:
     return FastViTError(f"'{path}' is a damaged PyTorch checkpoint ({why}).", "Fetch or save it again.")
 

@@ -11,6 +11,7 @@ import typer
 
 from fastvit_cli.distributed import find_world
 from fastvit_cli.errors import EXIT_INTERRUPTED, FastViTError
+from fastvit_cli.limits import refuse_small_address_space
 from fastvit_cli.options import (
     AUTO,
     AUTO_WORD,
@@ -55,6 +56,7 @@ def add_command(
     def command(**values: Any) -> int:
         output = {key: bool(values.pop(key)) for key in _OUTPUT_OPTIONS}
         given = {key: _plain(value) for key, value in values.items() if value is not None}
+        refuse_small_address_space()
         try:
             check_given(config_class, given)  # before any of it is used to find the rest
             return run(build(given), Session(name, **output))

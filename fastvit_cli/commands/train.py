@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +31,8 @@ _MAY_CHANGE_ON_RESUME = frozenset(
         *("epochs", "save_every", "time_limit", "patience", "wandb"),
     )
 )
-_CHANGES_TAKEN_UP = _MAY_CHANGE_ON_RESUME - {"resume"}
+# Of a run with a state also where its data is: whether it is the same is seen when it is opened.
+_MAY_MOVE = frozenset(("data", "class_map"))
 _PATHS = frozenset(("ckpt", "class_map", "output", "teacher"))
 
 
@@ -148,9 +149,7 @@ def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     def recipe_for(data: str | None) -> RecipeChoice:
         return choose_recipe(given.get("recipe"), in_file.get("recipe"), demo=data == DEMO, weights=weights)
 
-    for name in ("class_map", "teacher"):  # the run's config.yaml must mean the same from any working directory
-        if wanted.get(name) and Path(wanted[name]).expanduser().exists():
-            wanted[name] = str(Path(wanted[name]).expanduser().resolve())
+    wanted = _with_absolute_paths(wanted)
     # A wrong value is said before anything is loaded or drawn, and values that must fit together are judged beside
     # those of the recipe. What data a checkpoint was trained on is not known yet; they are rarely the demo.
     unnamed = None if weights else os.environ.get(ENVIRONMENT_VARIABLE) or DEMO
@@ -181,6 +180,16 @@ def _plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
     return _Plan(config, data, loaded, sources=sources)
 
 
+def _with_absolute_paths(wanted: dict[str, Any]) -> dict[str, Any]:
+    """The run's config.yaml must mean the same from any working directory."""
+    there = {
+        name: Path(wanted[name]).expanduser()
+        for name in ("class_map", "teacher")
+        if wanted.get(name) and Path(wanted[name]).expanduser().exists()
+    }
+    return {**wanted, **{name: str(path.resolve()) for name, path in there.items()}}
+
+
 def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedModel | None":
     """What --ckpt or --pretrained name; a run never starts from the newest run unasked."""
     if not (wanted.get("ckpt") or wanted.get("pretrained")):
@@ -197,54 +206,78 @@ def _weights_to_start_from(wanted: dict[str, Any], session: Session) -> "LoadedM
 
 
 def _run_to_resume(resume: str) -> tuple[Path, dict[str, Any]]:
-    """The run folder that `--resume` means, and its configuration.
+    """The run folder that `--resume` means, and its options: of config.yaml, or of the state where that is gone.
 
     Raises:
-        FastViTError: no such run.
+        FastViTError: no such run, or a config.yaml that cannot be read.
     """
     from fastvit_cli.checkpoints.select import CONFIG, LATEST, RUNS, newest_run
-    from fastvit_cli.training.run_folder import STATE
+    from fastvit_cli.training.resume import options_of
+    from fastvit_cli.training.run_folder import STATE, RunFolder
 
     # By what a run writes when it begins, and not by its weights: one that was killed before its first save counts.
     path = newest_run((CONFIG, STATE)) if resume == LATEST else Path(resume)
-    if path is None or not (path / CONFIG).is_file():
+    if path is None or not ((path / CONFIG).is_file() or (path / STATE).is_file()):
         raise FastViTError(
             f"There is no run to resume at '{path or RUNS}'.", f"Pass --resume with a run folder that has a {CONFIG}."
         )
-    return path, read_config_file(path / CONFIG)
+    folder = RunFolder(path)
+    if not (path / CONFIG).is_file():
+        return path, options_of(folder.read_state())
+    try:
+        return path, read_config_file(path / CONFIG)
+    except FastViTError as error:
+        if not folder.has_state:
+            raise
+        hint = f"Put it back, or remove it: --resume then goes on with the options in {STATE}."
+        raise FastViTError(error.message, hint) from error
 
 
 def _resumed_plan(given: dict[str, Any], session: Session, processes: int = 1) -> _Plan:
-    from fastvit_cli.checkpoints.load import load_checkpoint
-    from fastvit_cli.training.run_folder import RunFolder
+    from fastvit_cli.checkpoints.select import CONFIG
+    from fastvit_cli.training import resume
+    from fastvit_cli.training.run_folder import STATE, RunFolder
 
     path, stored = _run_to_resume(given["resume"])
+    folder = RunFolder(path, writes=find_world().is_main)
+    state = folder.read_state() if folder.has_state else None
+    may_change = _MAY_CHANGE_ON_RESUME if state is None else _MAY_CHANGE_ON_RESUME | _MAY_MOVE
+    if state is None:
+        resume.refuse_a_lost_state(folder)
+        session.note("Nothing was saved yet: the run starts from its beginning.", style="yellow")
+    else:
+        if not (path / CONFIG).is_file():
+            session.note(f"{CONFIG} is missing: written again, with the options in {STATE}.", style="yellow")
+        for note in resume.refuse_edited_options(state, stored, may_change, folder):
+            session.note(note, style="yellow")
     wanted = {**_in_file(given), **given}
     if wanted.get("batch_size") == AUTO:
         del wanted["batch_size"]  # it was found when the run began
-    _refuse_changes({**stored, "output": str(path)}, wanted)
-    config = resolve_config({**stored, **{name: wanted[name] for name in wanted if name in _CHANGES_TAKEN_UP}}, None)
+    _refuse_changes({**stored, "output": str(path)}, wanted, may_change)
+    taken_up = may_change & wanted.keys() - {"resume"}
+    changes = _with_absolute_paths({name: wanted[name] for name in taken_up})
+    data = announced_data(changes.get("data"), stored.get("data"), session)
+    config = resolve_config({**stored, **changes, "data": data.name}, None)
     assert config.world_size == processes
-    folder = RunFolder(path, writes=find_world().is_main)
-    if not folder.has_state:
-        session.note("Nothing was saved yet: the run starts from its beginning.", style="yellow")
-    loaded = load_checkpoint(folder.last) if folder.has_state else _weights_to_start_from(stored, session)
+    if state is not None:
+        resume.refuse_fewer_epochs(state, config.epochs)
+    loaded = _weights_to_start_from(stored, session) if state is None else resume.model_of(state, folder)
     sources = option_sources(
-        ("option", _CHANGES_TAKEN_UP & given.keys()),
-        (f"file {given.get('config')}", _CHANGES_TAKEN_UP & wanted.keys()),
+        ("option", taken_up & given.keys()),
+        (f"file {given.get('config')}", taken_up),
         ("the run", stored),
     )
-    return _Plan(config, announced_data(config.data, None, session), loaded, folder, sources)
+    return _Plan(config, data, loaded, folder, sources)
 
 
-def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+def _refuse_changes(stored: dict[str, Any], wanted: dict[str, Any], may_change: Collection[str]) -> None:
     """Raises:
     FastViTError: an option that must not change has another value than the run has.
     """
     changed = {
         name: value
         for name, value in wanted.items()
-        if name not in _MAY_CHANGE_ON_RESUME | {"config"} and not _is_same(name, stored.get(name), value)
+        if name not in (*may_change, "config") and not _is_same(name, stored.get(name), value)
     }
     if changed:
         differences = ", ".join(f"{flag_of(name)} {stored.get(name)} -> {value}" for name, value in changed.items())

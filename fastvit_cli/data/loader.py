@@ -4,6 +4,7 @@ import contextlib
 import gc
 import math
 import signal
+import sys
 import time
 import weakref
 from collections import Counter
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fastvit_cli.data.config import MAX_BAD_IMAGES
 from fastvit_cli.data.deep_images import added_up
@@ -22,14 +24,19 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
 from fastvit_cli.data.transforms import Transform, evaluation_transform
-from fastvit_cli.devices import usable_cores
+from fastvit_cli.devices import free_memory_mb, usable_cores
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.limits import open_files_left
 from fastvit_cli.models.preprocessing import Preprocessing
 
 EVALUATION_BATCH_SIZE = 64
 _GRACE_S = 120  # after a SIGTERM
 _PREFETCHED = 2  # batches that each worker is ahead
+_MOST_BY_DEFAULT = 8  # workers
+_WORKERS_A_CORE = 4  # where they wait for a network more than they decode
+_WORKER_MB = 250  # of one that was spawned, with a torch of its own; a forked one shares most of it
+_FILES_A_WORKER, _FILES_KEPT = 8, 16  # pipes of training's two loaders; what else is open at a time
 
 
 @dataclass(frozen=True)
@@ -236,7 +243,10 @@ def _shared_slots(batch_size: int, img_size: int, workers: int) -> Tensor:
     torch's DataLoader sends out `workers * _PREFETCHED` batches beyond the one it last returned, and not one more.
     """
     shape = (workers * _PREFETCHED + 1, batch_size, img_size, img_size, 3)
+    free = free_memory_mb(torch.device("cpu"))
     try:
+        if free is not None and math.prod(shape) / 2**20 > free:
+            raise RuntimeError("it would be taken from what other programs hold")
         slots = torch.empty(shape, dtype=torch.uint8)
         slots.share_memory_()
     except RuntimeError as error:
@@ -308,13 +318,24 @@ def _how_it_died(error: RuntimeError) -> str:
 def _prepare_worker(_: int) -> None:
     torch.set_num_threads(1)
     gc.freeze()  # collecting what was inherited would touch, and so copy, every page of it
-    # Ctrl-C and a scheduler's SIGTERM reach the whole process group; only the main process decides what they mean.
+    # Ctrl-C, a scheduler's SIGTERM and a closing terminal's SIGHUP reach the whole process group; only the main
+    # process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _outlive_the_first)
 
 
 def _end_workers(loader: DataLoader[Samples]) -> None:
-    loader._iterator = None  # whose end is theirs; torch has no public word for it
+    """torch has no public word for it."""
+    iterator, loader._iterator = loader._iterator, None
+    if not isinstance(iterator, _MultiProcessingDataLoaderIter):
+        return
+    with contextlib.suppress(RuntimeError):  # no thread can be started, through which they would be told
+        iterator._shutdown_workers()
+    for worker in iterator._workers:
+        if worker.is_alive():
+            worker.kill()
 
 
 def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:
@@ -327,8 +348,29 @@ def resolve_workers(workers: int | None, processes: int = 1) -> int:
     """`--workers`, or one fewer than this process's share of the cores it may use, at most 8.
 
     Args:
-        processes: of the run on this machine, which share the cores.
+        processes: of the run on this machine, which share it.
+
+    Raises:
+        FastViTError: more than the machine takes.
     """
-    if workers is not None:
-        return workers
-    return max(1, min(8, usable_cores() // processes - 1))
+    most, why = _most_workers(processes)
+    default = min(most, max(1, min(_MOST_BY_DEFAULT, usable_cores() // processes - 1)))
+    if workers is not None and workers > most:
+        raise FastViTError(
+            f"--workers {workers} is more than this machine takes: at most {most}, for {why}.",
+            f"Pass --workers {most}{' or fewer' if most else ''}; without it there are {default}.",
+        )
+    return default if workers is None else workers
+
+
+def _most_workers(processes: int) -> tuple[int, str]:
+    """How many one loader of each process may have, and what sets the bound."""
+    cores, free = usable_cores() // processes, free_memory_mb(torch.device("cpu"))
+    files = open_files_left()
+    bounds = [(max(_MOST_BY_DEFAULT, _WORKERS_A_CORE * cores), f"{cores} of its cores")]
+    if free is not None:
+        bounds.append((int(free / processes / _WORKER_MB), f"{free / 1024:.1f} GB of free memory"))
+    if files is not None:
+        bounds.append(((files - _FILES_KEPT) // _FILES_A_WORKER, "its limit of open files (ulimit -n)"))
+    most, why = min(bounds)
+    return max(0, most), why

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.decoding import UPRIGHT, Box, Pixels, decode, decode_with_depth, orientation, plain_jpeg_size
 from fastvit_cli.errors import first_line
+from fastvit_cli.limits import limit_reached
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,9 +76,15 @@ class Picture:
 
 
 def reason_of(error: Exception) -> str:
-    """What a decoder said, in one line."""
+    """What a decoder said, in one line.
+
+    Raises:
+        Exception: the error itself, where a limit of the system is to blame and not the image.
+    """
     from PIL import UnidentifiedImageError
 
+    if limit_reached(error) is not None:
+        raise error
     if isinstance(error, UnidentifiedImageError):
         return "no image of a known kind"  # the message names an object in memory
     return first_line(error)

@@ -1,5 +1,6 @@
 """What a training run reports while it works."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +133,7 @@ class EpochDone:
         data_wait: share of the training time, 0 to 1, spent waiting for images.
         memory_mb: peak memory so far in MiB, of the GPU or of this process; None where the system does not tell.
         unreadable: images that could not be read, since the run was started or resumed.
+        is_best: it was when it ended; the last such row is what best.safetensors holds.
     """
 
     epoch: int
@@ -148,6 +150,11 @@ class EpochDone:
     memory_mb: float | None
     unreadable: int
     is_best: bool
+
+
+def best_of(history: Sequence[EpochDone]) -> EpochDone | None:
+    """The epoch whose weights best.safetensors holds; None before the first with finite scores."""
+    return next((row for row in reversed(history) if row.is_best), None)
 
 
 TrainEvent = (

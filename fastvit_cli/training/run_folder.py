@@ -23,6 +23,7 @@ from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.events import EpochDone
 from fastvit_cli.training.ownership import owned
+from fastvit_cli.training.state_file import read_state, write_state
 
 METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"
 _WRITTEN = (CONFIG, BEST, LAST, STATE, METRICS, LOG, CURVES)
@@ -57,13 +58,12 @@ class RunFolder:
         if not self.writes:
             return
         row = history[-1]
-        info = replace(info, epoch=row.epoch, top1=row.val_top1)
         if row.is_best:
-            save_checkpoint(self.best, weights, info)
-        save_checkpoint(self.last, weights, info)
-        self._write_metrics(history)
+            self.write_best(weights, info, history)
+        self.write_last(weights, info, len(history), row.val_top1)
+        self.write_metrics(history)
         # Last: a run that is killed before repeats the epoch's end, to the same files.
-        self._write_state(state)
+        self.write_state(state)
         self.log(
             f"epoch {row.epoch}/{row.epochs} lr {row.lr:.2e} train loss {row.train_loss:.4f} "
             f"val loss {row.val_loss:.4f} top-1 {row.val_top1:.2f} top-5 {row.val_top5:.2f} "
@@ -74,8 +74,18 @@ class RunFolder:
         """Write all that `--resume` needs in the middle of an epoch, where the weights have no score."""
         if not self.writes:
             return
-        save_checkpoint(self.last, weights, replace(info, epoch=finished_epochs, top1=None))
-        self._write_state(state)
+        self.write_last(weights, info, finished_epochs, None)
+        self.write_state(state)
+
+    def write_best(self, weights: FastViT, info: ModelInfo, history: Sequence[EpochDone]) -> None:
+        """Write the weights that were scored last as the best ones."""
+        if self.writes:
+            save_checkpoint(self.best, weights, replace(info, epoch=history[-1].epoch, top1=history[-1].val_top1))
+
+    def write_last(self, weights: FastViT, info: ModelInfo, finished_epochs: int, top1: float | None) -> None:
+        """Write the weights as they are now, with their score where they have one."""
+        if self.writes:
+            save_checkpoint(self.last, weights, replace(info, epoch=finished_epochs, top1=top1))
 
     def take_up(self, config: TrainConfig, why: str) -> None:
         """Note what a run goes on with: some options may have changed. What a kill -9 left half-written goes."""
@@ -114,42 +124,27 @@ class RunFolder:
         """What to do when the state is of no use, as the end of a hint."""
         return f"start a new run from the weights: fastvit train --ckpt {shlex.quote(str(self.path))}"
 
-    def _write_metrics(self, history: Sequence[EpochDone]) -> None:
+    def write_metrics(self, history: Sequence[EpochDone]) -> None:
         """One row an epoch; rewritten whole, so that a resumed run has no row twice."""
+        if not self.writes:
+            return
         with replaced_when_done(self.path / METRICS) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, [field.name for field in fields(EpochDone)])
             writer.writeheader()
             writer.writerows(asdict(row) for row in history)
 
-    def _write_state(self, state: Mapping[str, Any]) -> None:
-        import torch
-
-        with replaced_when_done(self.state) as temporary:
-            try:
-                torch.save(dict(state), temporary)
-            except RuntimeError as error:  # a disguise of an OSError that does not tell which
-                raise FastViTError(
-                    f"Writing '{self.state}' failed; most often the disk is full.",
-                    "Free some space and go on with --resume: what was saved before is still there.",
-                ) from error
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Write all that `--resume` needs."""
+        if self.writes:
+            write_state(self.state, state)
 
     def read_state(self) -> dict[str, Any]:
         """What `Trainer.state` gave when it was last saved; there is one where `has_state`.
 
         Raises:
-            FastViTError: the file is damaged, or cannot be read.
+            FastViTError: the file is damaged, of an earlier version, or cannot be read.
         """
-        import torch
-
-        try:
-            state: dict[str, Any] = torch.load(self.state, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many types on damaged archives, none of them its own
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
-            raise FastViTError(
-                f"The state of the run in '{self.state}' cannot be read ({reason}).",
-                f"Copy it again if it was copied, or {self.go_on_from_weights}.",
-            ) from error
-        return state
+        return read_state(self.state, self.go_on_from_weights)
 
 
 def check_space(folder: Path, needed: int) -> None:

@@ -18,16 +18,14 @@ class TrainedOn:
     train_images: int
 
 
-def refuse_other_data(saved: Mapping[str, Any] | None, now: TrainedOn, instead: str) -> None:
+def refuse_other_data(saved: Mapping[str, Any], now: TrainedOn, instead: str) -> None:
     """Args:
-        saved: the fields of what the run was trained on; None in states of earlier versions.
+        saved: the fields of what the run was trained on.
         instead: what to type in place of `--resume`.
 
     Raises:
         FastViTError: the classes or the number of images have changed.
     """
-    if saved is None:
-        return
     before = TrainedOn(tuple(map(composed, saved["class_names"])), saved["train_images"])
     if before == now:
         return

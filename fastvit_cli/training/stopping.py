@@ -1,7 +1,8 @@
-"""Ending a run between two steps: Ctrl-C, SIGTERM, the time limit, an output that nobody reads any more."""
+"""Ending a run between two steps: Ctrl-C, SIGTERM, SIGHUP, the time limit, an output that nobody reads any more."""
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,7 +86,7 @@ class StopRequests:
         self._signalled = Stop.INTERRUPTED
 
     def terminate(self, _number: int, _frame: FrameType | None) -> None:
-        """Handler of SIGTERM."""
+        """Handler of SIGTERM, and of SIGHUP, which a terminal that closes sends."""
         self._signalled = Stop.TERMINATED
 
 
@@ -102,6 +103,8 @@ def stop_requests(
         signal.SIGINT: signal.signal(signal.SIGINT, requests.interrupt),
         signal.SIGTERM: signal.signal(signal.SIGTERM, requests.terminate),
     }
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, requests.terminate)
     try:
         yield requests
     finally:

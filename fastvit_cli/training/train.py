@@ -17,6 +17,7 @@ from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
+from fastvit_cli.training.resume import check_weights
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
 from fastvit_cli.training.same_data import refuse_other_data
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
@@ -28,7 +29,7 @@ _SMALLEST_BATCH = 2  # BatchNorm has no statistics of one image
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended. Scores are those of `best_ckpt`; None when no epoch was finished.
+    """How a run ended. Scores are those of `best_ckpt`; None when no epoch was finished, or its weights are lost.
 
     Attributes:
         epochs: epochs finished, those before a resume included.
@@ -66,7 +67,7 @@ def train(
 
     Args:
         world: this process among those of the run, whose group is joined; the main one alone writes.
-        loaded: weights to start from, for a resumed run its own; None draws random ones.
+        loaded: weights to start from, for a resumed run those of its state; None draws random ones.
         resume: run folder to go on with, from its saved state, or from the start when there is none yet.
 
     Raises:
@@ -88,9 +89,7 @@ def train(
                 owned.enter_context(_gone_after_a_failed_start(folder))
                 owned.enter_context(folder.owned())
             if folder.has_state:
-                state = folder.read_state()
-                refuse_other_data(state.get("trained_on"), trainer.trained_on, folder.go_on_from_weights)
-                trainer.restore(state)
+                _go_on(trainer, folder)
             if folder is resume:
                 folder.take_up(config, "resumed")
             on_event(_describe(trainer, folder))
@@ -108,6 +107,20 @@ def train(
                 del trainer  # or its memory would be missing for the next
                 folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
                 on_event(BatchHalved(config.batch_size, config.accumulation))
+
+
+def _go_on(trainer: Trainer, folder: RunFolder) -> None:
+    """Take over the saved state.
+
+    Raises:
+        FastViTError: it is damaged or of other data, or the best weights are damaged; nothing is written.
+    """
+    state = folder.read_state()
+    refuse_other_data(state["trained_on"], trainer.trained_on, folder.go_on_from_weights)
+    trainer.restore(state)
+    check_weights(trainer, folder)
+    if state["info"] != trainer.info.to_json():  # options that may change have changed; the next resume compares them
+        folder.write_state(trainer.state())
 
 
 @contextlib.contextmanager
@@ -165,7 +178,7 @@ def _run_epochs(
             folder.save_epoch(trainer.weights, trainer.info, trainer.history, trainer.state())
             saved = time.monotonic()
             on_event(row)
-            if config.patience is not None and _epochs_since_best(trainer) >= config.patience:
+            if config.patience is not None and trainer.epochs_since_better_top1() >= config.patience:
                 return Stop.PATIENCE
     except Stopped as stop:
         save()
@@ -178,10 +191,6 @@ def _bytes_written(trainer: Trainer) -> int:
     """Two states, the new one beside that which it replaces, and three files of weights."""
     weights = [p.numel() * p.element_size() for p in trainer.weights.parameters()]
     return (2 * 4 + 3) * sum(weights)
-
-
-def _epochs_since_best(trainer: Trainer) -> int:
-    return trainer.epoch - next((row.epoch for row in reversed(trainer.history) if row.is_best), 0)
 
 
 def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
@@ -209,7 +218,7 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
 def _result(trainer: Trainer, folder: RunFolder, seconds: float, stopped: Stop | None) -> TrainResult:
     history = tuple(trainer.history)
     speeds = [row.images_per_second for row in history if row.images_per_second]
-    best = next((row for row in reversed(history) if row.is_best), None)
+    best = trainer.best
     return TrainResult(
         run_dir=folder.path,
         best_ckpt=folder.best if best else None,

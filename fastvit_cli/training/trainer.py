@@ -4,7 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from fastvit_cli.training.events import (
     TrainEvent,
     UpdateSkipped,
     ValidationProgress,
+    best_of,
 )
 from fastvit_cli.training.same_data import TrainedOn
 from fastvit_cli.training.start import Start
@@ -37,7 +38,6 @@ from fastvit_cli.training.update import Rates, Updater
 
 Listener = Callable[[TrainEvent], None]
 MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
-_LATER_COLUMNS = {"data_wait": 0.0, "memory_mb": None, "unreadable": 0}  # runs of earlier versions lack them
 
 
 class Trainer:
@@ -232,7 +232,7 @@ class Trainer:
             data_wait=waited / trained,
             memory_mb=peak_memory_mb(self.device),
             unreadable=len(self.train_loader.unreadable) + len(self.val_loader.unreadable),
-            is_best=not scores.not_finite and scores.top1 > max((row.val_top1 for row in self.history), default=-1.0),
+            is_best=not scores.not_finite and self._is_better(scores.top1, scores.loss),
         )
 
     def _tell_deep_once(self, validated: dict[str, int], on_event: Listener) -> None:
@@ -243,10 +243,33 @@ class Trainer:
         if counts:
             on_event(DeepImagesRead(self.epoch + 1, counts))
 
+    @property
+    def best(self) -> EpochDone | None:
+        """The epoch whose weights best.safetensors holds; None before the first with finite scores."""
+        return best_of(self.history)
+
+    def _is_better(self, top1: float, loss: float) -> bool:
+        """Whether weights with these scores go before the best so far: of equal top-1 the surer ones."""
+        return self.best is None or (top1, -loss) > (self.best.val_top1, -self.best.val_loss)
+
+    def epochs_since_better_top1(self) -> int:
+        """Epochs that are done since top-1 last rose; a lower loss alone does not count."""
+        reached = None if self.best is None else self.best.val_top1
+        first = next((row.epoch for row in self.history if row.is_best and row.val_top1 == reached), 0)
+        return self.epoch - first
+
+    def give_up_best(self) -> None:
+        """Forget which epoch was the best, whose weights are lost: it is the one that just ended, else the next."""
+        ended = len(self.history) if self.step == 0 else None
+        self.history = [
+            replace(row, is_best=row.epoch == ended and math.isfinite(row.val_loss)) for row in self.history
+        ]
+
     def state(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""
         return {
             **self.updater.state(),
+            "info": self.info.to_json(),
             "epoch": self.epoch,
             "step": self.step,
             "sums": torch.tensor([self._loss_sum, self._hits], dtype=torch.float64),
@@ -256,17 +279,17 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state()` gave, or an earlier version's, which may lack what was added later."""
+        """Take over what `state()` gave."""
         self.updater.restore(state)
-        self.history = [EpochDone(**{**_LATER_COLUMNS, **row}) for row in state["history"]]
-        self.epoch, self.step = state.get("epoch", len(self.history)), state.get("step", 0)
-        self._loss_sum, self._hits = state.get("sums", torch.zeros(2)).tolist()
-        self.notes = self._rate_changed(state.get("next_lr"))
+        self.history = [EpochDone(**row) for row in state["history"]]
+        self.epoch, self.step = state["epoch"], state["step"]
+        self._loss_sum, self._hits = state["sums"].tolist()
+        self.notes = self._rate_changed(state["next_lr"])
 
-    def _rate_changed(self, before: float | None) -> tuple[str, ...]:
+    def _rate_changed(self, before: float) -> tuple[str, ...]:
         """What is to be said where the next step's rate is another one than when the state was saved."""
         lr = self._next_lr()
-        if before is None or math.isclose(lr, before, rel_tol=1e-3):
+        if math.isclose(lr, before, rel_tol=1e-3):
             return ()
         return (
             f"With --epochs {self.config.epochs} the learning rate goes on at {lr:.2e}; it would have been "

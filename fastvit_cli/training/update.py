@@ -282,9 +282,9 @@ class Updater:
             self.ema.module.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
         # Empty after steps in bfloat16, on another device.
-        if self.scaler.is_enabled() and state.get("scaler"):
+        if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
-        self.skipped = Skipped(**state.get("skipped", {}))
+        self.skipped = Skipped(**state["skipped"])
 
 
 def _refuse_on_cpu(device: torch.device) -> None:

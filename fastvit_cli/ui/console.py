@@ -1,9 +1,11 @@
 """Where text is shown, as long as somebody reads it."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from typing import IO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -28,11 +30,12 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Called by rich while the error is handled."""
         self.quiet = True
-        # What is still buffered would fail again when the interpreter ends.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
-        os.close(nowhere)
+        _write_nowhere(self.file)
         raise  # the BrokenPipeError
+
+    def _check_buffer(self) -> None:  # where rich writes; it has no public place to handle other errors
+        with closed_terminal_ignored(self.file):
+            super()._check_buffer()
 
 
 @contextlib.contextmanager
@@ -48,8 +51,24 @@ def writing_to_stdout() -> Iterator[None]:
     except OSError as error:
         error.filename = STANDARD_OUTPUT
         with contextlib.suppress(OSError, ValueError):  # stands for no file
-            if sys.stdout.fileno() == 1:  # what is still buffered would fail again when the interpreter ends
-                nowhere = os.open(os.devnull, os.O_WRONLY)
-                os.dup2(nowhere, 1)
-                os.close(nowhere)
+            if sys.stdout.fileno() == 1:
+                _write_nowhere(sys.stdout)
         raise
+
+
+@contextlib.contextmanager
+def closed_terminal_ignored(file: IO[str]) -> Iterator[None]:
+    """Go on without the output when its terminal closes: its SIGHUP has said whether the program is to end."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        _write_nowhere(file)
+
+
+def _write_nowhere(file: IO[str]) -> None:
+    """What is still buffered would fail again when the interpreter ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, file.fileno())
+    os.close(nowhere)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastvit_cli.training.events import EpochDone
+from fastvit_cli.training.events import EpochDone, best_of
 from fastvit_cli.ui.figures import Drawing, write_png
 from fastvit_cli.ui.palette import LIGHT
 
@@ -39,9 +39,10 @@ def _curves(history: Sequence[EpochDone], width: float) -> Drawing:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if len(lines) > 1:
             axes.legend()
-    best = max(history, key=lambda row: row.val_top1)
-    at, above = (best.epoch, best.val_top1), {"textcoords": "offset points", "xytext": (0, 7), "ha": "center"}
-    grid[1].annotate(f"{best.val_top1:.1f}", at, color=blue, fontweight="bold", **above)
+    best = best_of(history)
+    if best is not None:
+        at, above = (best.epoch, best.val_top1), {"textcoords": "offset points", "xytext": (0, 7), "ha": "center"}
+        grid[1].annotate(f"{best.val_top1:.1f}", at, color=blue, fontweight="bold", **above)
     grid[1].margins(y=0.15)
     grid[2].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return Drawing(figure, "", "", "")

@@ -148,8 +148,11 @@ class Bar:
 
 def print_json(document: Any, indent: int | None = 2) -> None:
     """One JSON document on stdout, on one line without `indent`."""
+    from fastvit_cli.ui.console import closed_terminal_ignored
+
     has_all = sys.stdout.encoding.lower().startswith("utf")  # else JSON's own escapes stand for what it lacks
-    sys.stdout.write(_json_text(document, indent, ensure_ascii=not has_all))
+    with closed_terminal_ignored(sys.stdout):
+        sys.stdout.write(_json_text(document, indent, ensure_ascii=not has_all))
 
 
 def write_json_file(path: Path, document: Any) -> None:

@@ -270,8 +270,9 @@ _TITLES = {
 def training_result(result: TrainResult) -> RenderableType:
     """The end of a run: what was reached, the best epochs, what to type next."""
     if result.best_ckpt is None:
+        when = "next" if result.epochs else "first"
         return Group(
-            facts([("stopped", "before the first epoch was finished"), ("weights", str(result.last_ckpt))]),
+            facts([("stopped", f"before the {when} epoch was finished"), ("weights", str(result.last_ckpt))]),
             next_commands([f"fastvit train --resume {shlex.quote(str(result.run_dir))}"]),
         )
     speed = f", {result.images_per_second:.0f} images/s in training" if result.images_per_second else ""
@@ -285,7 +286,7 @@ def training_result(result: TrainResult) -> RenderableType:
         ],
         title=_TITLES[result.stopped],
     )
-    ranked = sorted(result.history, key=lambda row: -row.val_top1)[:3]
+    ranked = sorted(result.history, key=lambda row: (-row.val_top1, row.val_loss))[:3]
     table = data_table(
         ("best epochs", "top-1 %", "top-5 %", "val loss"),
         [(str(row.epoch), f"{row.val_top1:.2f}", f"{row.val_top5:.2f}", f"{row.val_loss:.4f}") for row in ranked],

@@ -141,15 +141,18 @@ def test_ctrl_c_ends_cleanly_with_the_weights_written(tmp_path: Path, tiny_data:
     assert load_model(tmp_path / "run" / "last.safetensors").num_classes == 3
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for one process")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals for one process")
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("library", [None, "swallows", "renames"])
-def test_sigterm_leaves_nothing_half_written(
-    library: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_signal_leaves_nothing_half_written(
+    library: str | None, number: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    signal_number = getattr(signal, number)
+
     def export(*_: object, **__: object) -> None:
         with replaced_when_done(tmp_path / "best.onnx"):
             try:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), signal_number)
                 time.sleep(60)
             except BaseException as error:
                 if library is None:
@@ -159,12 +162,12 @@ def test_sigterm_leaves_nothing_half_written(
         (tmp_path / "best.onnx").unlink()
 
     monkeypatch.setattr(program, "app", export)
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal_number)
     with pytest.raises(SystemExit) as ended:
         main(["export"])
     assert ended.value.code == 143
     assert list(tmp_path.iterdir()) == []
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(signal_number) is before
 
 
 @pytest.mark.parametrize(("command", "shares"), [("validate", True), ("bench", False)])

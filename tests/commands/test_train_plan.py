@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from fastvit_cli.commands import train as command
 from fastvit_cli.commands.train import _plan, _resumed_plan
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config_layers import config_to_yaml
+from fastvit_cli.training.config_layers import config_to_yaml, read_config_file
 from fastvit_cli.training.run_folder import STATE
+from fastvit_cli.training.state_file import write_state
 from fastvit_cli.ui.session import Session
 
 QUIET = Session("train", quiet=True)
@@ -52,8 +54,10 @@ def test_the_latest_run_may_have_saved_nothing_yet() -> None:
 def test_the_latest_run_is_the_one_that_saved_last() -> None:
     long = _run_folder("long", 10)
     _run_folder("short", 20)
-    saved_model(long / LAST)
-    (long / STATE).touch()
+    loaded = saved_model(long / LAST)
+    info = replace(loaded.info, recipe=read_config_file(long / CONFIG))
+    state = {"network": loaded.network.state_dict(), "info": info.to_json(), "epoch": 0, "step": 0}
+    write_state(long / STATE, state)
     Path("runs/fused").mkdir()
     saved_model(Path("runs/fused") / LAST)  # weights alone are no run
     plan = _resumed_plan({"resume": "latest"}, QUIET)

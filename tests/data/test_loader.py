@@ -14,6 +14,7 @@ import torch
 from helpers.jpegs import encode
 from PIL import Image
 
+from fastvit_cli.data import loader as loader_module
 from fastvit_cli.data.loader import (
     Batch,
     EpochBatches,
@@ -275,6 +276,38 @@ def test_workers_default_to_the_cores_that_are_free() -> None:
     assert resolve_workers(0) == 0
     assert resolve_workers(5) == 5
     assert 1 <= resolve_workers(None) <= 8
+
+
+@pytest.mark.parametrize(
+    ("machine", "most", "why"),
+    [
+        ({"usable_cores": 1}, 8, "1 of its cores"),
+        ({"usable_cores": 32}, 128, "32 of its cores"),
+        ({"free_memory_mb": 1100.0}, 4, "1.1 GB of free memory"),
+        ({"open_files_left": 50}, 4, r"its limit of open files \(ulimit -n\)"),
+        ({"open_files_left": 3}, 0, "its limit of open files"),
+    ],
+)
+def test_more_workers_than_the_machine_takes_are_refused(
+    machine: dict[str, float], most: int, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred thousand of them ended it."""
+    for name, value in {"usable_cores": 64, "free_memory_mb": 1e6, "open_files_left": None, **machine}.items():
+        monkeypatch.setattr(loader_module, name, lambda *_, value=value: value)
+    assert resolve_workers(most) == most
+    with pytest.raises(FastViTError, match=f"at most {most}, for {why}") as caught:
+        resolve_workers(100_000)
+    assert f"Pass --workers {most}" in caught.value.hint
+    assert resolve_workers(None) <= most
+    if "usable_cores" in machine:
+        with pytest.raises(FastViTError, match="at most 8,"):
+            resolve_workers(100, processes=16)
+
+
+def test_buffers_larger_than_the_free_memory_are_refused(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_module, "free_memory_mb", lambda _: 0.05)
+    with pytest.raises(WorkFailedError, match="not enough shared memory for 2 worker processes"):
+        _validation_loader(tiny_data, 12, workers=2)
 
 
 def test_a_program_ends_whose_loader_lives_to_its_end(tiny_data: Path) -> None:

@@ -24,6 +24,7 @@ from fastvit_cli.training.trainer import Trainer
 from fastvit_cli.training.update import Outcome, Rates
 
 SMALL = Preprocessing(img_size=32)
+Scored = float | tuple[float, float]
 
 
 def _trainer(data: Path, **options: object) -> Trainer:
@@ -52,12 +53,14 @@ def _train_epoch(trainer: Trainer) -> tuple[EpochDone, list[TrainEvent]]:
 
 
 @pytest.fixture
-def scored(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Top-1 of one epoch after the other, in place of an evaluation; the test fills it."""
-    values: list[float] = []
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[Scored]:
+    """Top-1, or top-1 and loss, of one epoch after the other, in place of an evaluation; the test fills it."""
+    values: list[Scored] = []
 
     def evaluate(*_: object, **__: object) -> SimpleNamespace:
-        return SimpleNamespace(scores=Scores(top1=values.pop(0), top5=100.0, loss=1.0, num_images=12, not_finite=0))
+        value = values.pop(0)
+        top1, loss = value if isinstance(value, tuple) else (value, 1.0)
+        return SimpleNamespace(scores=Scores(top1=top1, top5=100.0, loss=loss, num_images=12, not_finite=0))
 
     monkeypatch.setattr(trainer_module, "evaluate", evaluate)
     return values
@@ -95,7 +98,7 @@ def test_the_cooldown_is_spent_at_the_smallest_rate(tiny_data: Path) -> None:
     assert schedule.at(17) > 1.5e-5
 
 
-def test_each_update_is_given_its_own_rates(tiny_data: Path, scored: list[float]) -> None:
+def test_each_update_is_given_its_own_rates(tiny_data: Path, scored: list[Scored]) -> None:
     """The cosines run over the six updates of two epochs, the weight decay's too."""
     scored += [0.0, 0.0]
     rates = {"lr": 1.0, "min_lr": 0.0, "weight_decay": 0.2, "weight_decay_end": 0.0, "warmup_epochs": 0.0}
@@ -108,7 +111,7 @@ def test_each_update_is_given_its_own_rates(tiny_data: Path, scored: list[float]
     assert [one.weight_decay for one in asked] == pytest.approx([0.2 * value for value in cosine])
 
 
-def test_without_an_end_the_weight_decay_is_left_alone(tiny_data: Path, scored: list[float]) -> None:
+def test_without_an_end_the_weight_decay_is_left_alone(tiny_data: Path, scored: list[Scored]) -> None:
     scored.append(0.0)
     trainer = _trainer(tiny_data)
     asked = _made_up(trainer, [Outcome(1.0, 8.0)] * 3)
@@ -116,14 +119,20 @@ def test_without_an_end_the_weight_decay_is_left_alone(tiny_data: Path, scored: 
     assert [one.weight_decay for one in asked] == [None] * 3
 
 
-def test_the_best_epoch_is_the_first_of_those_with_its_score(tiny_data: Path, scored: list[float]) -> None:
-    scored += [0.0, 50.0, 50.0, 25.0, 75.0]
+def test_of_equal_top1_the_lower_loss_is_best_and_patience_waits_for_a_better_top1(
+    tiny_data: Path, scored: list[Scored]
+) -> None:
+    scored += [(0.0, 1.1), (50.0, 1.0), (50.0, 0.8), (50.0, 0.9), (25.0, 0.1), (50.0, 0.8), (75.0, 2.0)]
     trainer = _trainer(tiny_data)
-    _made_up(trainer, [Outcome(1.0, 8.0)] * 15)
-    assert [_train_epoch(trainer)[0].is_best for _ in range(5)] == [True, True, False, False, True]
+    _made_up(trainer, [Outcome(1.0, 8.0)] * 21)
+    found = [(_train_epoch(trainer)[0].is_best, trainer.epochs_since_better_top1()) for _ in range(7)]
+    assert [is_best for is_best, _ in found] == [True, True, True, False, False, False, True]
+    assert [waited for _, waited in found] == [0, 0, 1, 2, 3, 4, 0]
+    assert trainer.best is not None
+    assert trainer.best.epoch == 7
 
 
-def test_means_are_over_the_updates_that_were_made(tiny_data: Path, scored: list[float]) -> None:
+def test_means_are_over_the_updates_that_were_made(tiny_data: Path, scored: list[Scored]) -> None:
     scored += [0.0, 0.0]
     trainer = _trainer(tiny_data, batch_size=4)
     second = [Outcome(1.0, 2.0)] * 6
@@ -139,7 +148,7 @@ def test_means_are_over_the_updates_that_were_made(tiny_data: Path, scored: list
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_batchnorms_of_a_frozen_backbone_learn_nothing(tiny_data: Path, scored: list[float], frozen: bool) -> None:
+def test_batchnorms_of_a_frozen_backbone_learn_nothing(tiny_data: Path, scored: list[Scored], frozen: bool) -> None:
     scored.append(0.0)
     trainer = _trainer(tiny_data, freeze_backbone=frozen, mixup=0.0, cutmix=0.0)
     network = trainer.updater.network

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from fastvit_cli.training.events import EpochDone, RunStarted, StepDone, TimeEstimated
 from fastvit_cli.training.train import TrainResult
+from fastvit_cli.ui.plots import plot_curves
 from fastvit_cli.ui.session import Session
 from fastvit_cli.ui.training_view import TrainingView, training_result
 
@@ -75,24 +76,47 @@ def test_a_memory_that_the_system_does_not_tell() -> None:
     assert "memory" not in _watched(80, memory_mb=None)
 
 
-def test_a_run_that_only_waited_for_its_scores_has_no_speed() -> None:
-    """Its one epoch was trained, and timed, before it was resumed."""
-    row = EpochDone(
-        epoch=1,
-        epochs=1,
+def _row(epoch: int, top1: float, loss: float, is_best: bool) -> EpochDone:
+    return EpochDone(
+        epoch=epoch,
+        epochs=9,
         lr=1e-3,
         train_loss=1.0,
         train_top1=50.0,
-        val_loss=1.0,
-        val_top1=50.0,
+        val_loss=loss,
+        val_top1=top1,
         val_top5=90.0,
         images_per_second=0.0,
         seconds=2.0,
         data_wait=0.0,
         memory_mb=None,
         unreadable=0,
-        is_best=True,
+        is_best=is_best,
     )
+
+
+def test_the_curves_mark_the_epoch_that_best_safetensors_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the first one of that top-1, and not a higher one whose weights are lost."""
+    from matplotlib.axes import Axes
+
+    marked: list[object] = []
+    monkeypatch.setattr(Axes, "annotate", lambda _, text, place, **__: marked.append((text, place)))
+    history = [
+        _row(1, 80.0, 0.5, False),
+        _row(2, 50.0, 0.9, True),
+        _row(3, 50.0, 0.8, True),
+        _row(4, 40.0, 0.7, False),
+    ]
+    plot_curves(history, tmp_path / "curves.png")
+    plot_curves(history[:1], tmp_path / "curves.png")
+    assert marked == [("50.0", (3, 50.0))]
+
+
+def test_a_run_that_only_waited_for_its_scores_has_no_speed() -> None:
+    """Its one epoch was trained, and timed, before it was resumed."""
+    row = _row(1, 50.0, 1.0, is_best=True)
     result = TrainResult(
         run_dir=Path("run"),
         best_ckpt=Path("run/best.safetensors"),
