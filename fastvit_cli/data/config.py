@@ -21,7 +21,7 @@ class DataConfig:
 
     data: str | None = option(
         None,
-        "Folder with train/ and val/ (or validation/), each with one folder a class; hfds/NAME, torch/NAME, "
+        "Folder with train/ and val/ (or valid/, validation/), each with one folder a class; hfds/NAME, torch/NAME, "
         "wds/FOLDER or tfds/NAME for a data set that timm reads; or demo.",
         panel=PANEL_DATA,
         metavar="FOLDER",

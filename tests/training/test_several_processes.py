@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -63,17 +64,38 @@ def _one_process(config: TrainConfig, data: Path, rank: int, port: int, listener
         sys.exit(0 if result.stopped is None else 99)
 
 
-def _pair(config: TrainConfig, data: Path, listeners: tuple[Listener, Listener] | None = None) -> list[int | None]:
+def _nothing(_: TrainEvent) -> None:
+    pass
+
+
+def _note(file: Path, event: TrainEvent) -> None:
+    if isinstance(event, ImageUnreadable):
+        with file.open("a") as names:
+            names.write(f"{event.name}\n")
+
+
+def _end_me(event: TrainEvent) -> None:
+    if isinstance(event, StepDone) and (event.epoch, event.step) == (1, 2):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _kill_me(event: TrainEvent) -> None:
+    if isinstance(event, ValidationProgress):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _pair(
+    config: TrainConfig, data: Path, listeners: tuple[Listener, Listener] = (_nothing, _nothing)
+) -> list[int | None]:
     """Two processes of one run, to their ends; their exit codes."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("fork")
+    # Forked from a process that has only imported: one in which autograd has run cannot be forked for training.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fastvit_cli.training.train"])
     processes = [
-        context.Process(
-            target=_one_process, args=(config, data, rank, port, listeners[rank] if listeners else lambda _: None)
-        )
-        for rank in (0, 1)
+        context.Process(target=_one_process, args=(config, data, rank, port, listeners[rank])) for rank in (0, 1)
     ]
     for process in processes:
         process.start()
@@ -95,13 +117,7 @@ def data(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of two processes that was never ended, with the names beside it that the first one was told."""
     path = tmp_path_factory.mktemp("pair") / "run"
-
-    def note(event: TrainEvent) -> None:
-        if isinstance(event, ImageUnreadable):
-            with path.with_name("named.txt").open("a") as file:
-                file.write(f"{event.name}\n")
-
-    assert _pair(_config(path, 2), data, (note, lambda _: None)) == [0, 0]
+    assert _pair(_config(path, 2), data, (partial(_note, path.with_name("named.txt")), _nothing)) == [0, 0]
     return path
 
 
@@ -162,21 +178,13 @@ def test_what_one_process_does(option: str, pair: Path, capsys: pytest.CaptureFi
 
 
 def test_a_stop_of_one_stops_both_and_the_resumed_run_is_the_same(pair: Path, data: Path, tmp_path: Path) -> None:
-    def end_me(event: TrainEvent) -> None:
-        if isinstance(event, StepDone) and (event.epoch, event.step) == (1, 2):
-            os.kill(os.getpid(), signal.SIGTERM)
-
     config = _config(tmp_path / "run", 2)
-    assert _pair(config, data, (lambda _: None, end_me)) == [99, 99]
+    assert _pair(config, data, (_nothing, _end_me)) == [99, 99]
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert (state["epoch"], state["step"]) == (0, 2)
 
-    def kill_me(event: TrainEvent) -> None:
-        if isinstance(event, ValidationProgress):
-            os.kill(os.getpid(), signal.SIGKILL)
-
     # The validation has one batch, which is the first process's; the second one loses it.
-    assert _pair(config, data, (kill_me, lambda _: None)) == [-signal.SIGKILL, 1]
+    assert _pair(config, data, (_kill_me, _nothing)) == [-signal.SIGKILL, 1]
     state = torch.load(tmp_path / "run" / "state.pt", weights_only=True)
     assert (state["epoch"], state["step"], len(state["history"])) == (0, 3, 0)
     assert _pair(config, data) == [0, 0]
