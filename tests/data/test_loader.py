@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from fastvit_cli.data import loader as loader_module
+from fastvit_cli.data import workers as workers_module
 from fastvit_cli.data.loader import (
     Batch,
     EpochBatches,
@@ -264,8 +265,8 @@ def test_workers_default_to_the_cores_that_are_free() -> None:
 @pytest.mark.parametrize(
     ("machine", "most", "why"),
     [
-        ({"usable_cores": 1}, 8, "1 of its cores"),
-        ({"usable_cores": 32}, 128, "32 of its cores"),
+        ({"usable_cores": 1}, 8, "1 core"),
+        ({"usable_cores": 32}, 128, "32 cores"),
         ({"free_memory_mb": 1100.0}, 4, "1.1 GB of free memory"),
         ({"open_files_left": 50}, 4, r"its limit of open files \(ulimit -n\)"),
         ({"open_files_left": 3}, 0, "its limit of open files"),
@@ -276,7 +277,7 @@ def test_more_workers_than_the_machine_takes_are_refused(
 ) -> None:
     """A hundred thousand of them ended it."""
     for name, value in {"usable_cores": 64, "free_memory_mb": 1e6, "open_files_left": None, **machine}.items():
-        monkeypatch.setattr(loader_module, name, lambda *_, value=value: value)
+        monkeypatch.setattr(workers_module, name, lambda *_, value=value: value)
     assert resolve_workers(most) == most
     with pytest.raises(FastViTError, match=f"at most {most}, for {why}") as caught:
         resolve_workers(100_000)
