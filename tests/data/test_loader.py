@@ -1,5 +1,6 @@
 """Batches: the same whatever reads them, from wherever they start, with faults named, counted and survived."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -286,6 +287,21 @@ def test_more_workers_than_the_machine_takes_are_refused(
     if "usable_cores" in machine:
         with pytest.raises(FastViTError, match="at most 8,"):
             resolve_workers(100, processes=16)
+
+
+def _heeds_signals() -> None:
+    workers_module.prepare_worker(0)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_worker_outlives_what_is_meant_for_the_main_process() -> None:
+    """Ctrl-C, a scheduler and a terminal that closes reach it as they reach the main process, which decides."""
+    process = multiprocessing.get_context("fork").Process(target=_heeds_signals)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
 
 
 def test_buffers_larger_than_the_free_memory_are_refused(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
