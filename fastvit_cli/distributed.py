@@ -224,6 +224,7 @@ def launch(words: Sequence[str], processes: int, device: str) -> int:
         local_addr="localhost",
         max_restarts=0,
         shutdown_timeout=_SHUTDOWN_S,
+        signals_to_handle=_signals_that_end(),
     )
     if "--verbose" not in words:
         logging.disable(logging.ERROR)  # its account of a process's end, which is told in two lines below
@@ -236,6 +237,13 @@ def launch(words: Sequence[str], processes: int, device: str) -> int:
     finally:
         logging.disable(logging.NOTSET)
     return EXIT_DONE
+
+
+def _signals_that_end() -> str:
+    """As the launcher takes them; under nohup it would end the run with the terminal all the same."""
+    hang_up = getattr(signal, "SIGHUP", None)
+    ignored = hang_up is None or signal.getsignal(hang_up) == signal.SIG_IGN
+    return "SIGTERM,SIGINT,SIGQUIT" if ignored else "SIGTERM,SIGINT,SIGQUIT,SIGHUP"
 
 
 def _code_of(failures: "Mapping[int, ProcessFailure]") -> int:

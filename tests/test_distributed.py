@@ -1,11 +1,15 @@
 """A process's place in its run, and what its end means; tests/training/test_several_processes.py runs real ones."""
 
 import os
+import signal
+import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 import torch
 from helpers.program import run
+from torch.distributed.launcher.api import LaunchConfig
 
 from fastvit_cli import distributed
 from fastvit_cli.distributed import (
@@ -110,6 +114,26 @@ def test_the_processes_share_the_cores_that_this_one_may_use(monkeypatch: pytest
     monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", lambda *_: lambda *_: None)
     assert launch(["train"], 3, "cpu") == 0
     assert os.environ["OMP_NUM_THREADS"] == "2"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("ignored", [True, False])
+def test_the_launcher_leaves_a_hang_up_alone_under_nohup(ignored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    handled: list[str] = []
+
+    def elastic_launch(config: LaunchConfig, _: str) -> Callable[..., None]:
+        handled.extend(config.signals_to_handle.split(","))
+        return lambda *_: None
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", elastic_launch)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        assert launch(["train"], 2, "cpu") == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert ("SIGHUP" in handled) is not ignored
+    assert "SIGTERM" in handled
 
 
 def test_a_later_request_of_any_process_counts() -> None:

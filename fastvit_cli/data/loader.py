@@ -1,22 +1,17 @@
 """Batches of images. What a sample looks like is a function of (seed, epoch, sample) and of nothing else."""
 
 import contextlib
-import gc
 import math
-import signal
-import sys
 import time
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from types import FrameType
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fastvit_cli.data.config import MAX_BAD_IMAGES
 from fastvit_cli.data.deep_images import added_up
@@ -24,19 +19,14 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
 from fastvit_cli.data.transforms import Transform, evaluation_transform
+from fastvit_cli.data.workers import MOST_BY_DEFAULT, end_workers, most_workers, prepare_worker
 from fastvit_cli.devices import free_memory_mb, usable_cores
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError, WorkFailedError
-from fastvit_cli.limits import open_files_left
 from fastvit_cli.models.preprocessing import Preprocessing
 
 EVALUATION_BATCH_SIZE = 64
-_GRACE_S = 120  # after a SIGTERM
 _PREFETCHED = 2  # batches that each worker is ahead
-_MOST_BY_DEFAULT = 8  # workers
-_WORKERS_A_CORE = 4  # where they wait for a network more than they decode
-_WORKER_MB = 250  # of one that was spawned, with a torch of its own; a forked one shares most of it
-_FILES_A_WORKER, _FILES_KEPT = 8, 16  # pipes of training's two loaders; what else is open at a time
 
 
 @dataclass(frozen=True)
@@ -160,13 +150,13 @@ class ImageLoader:
             num_workers=workers,
             prefetch_factor=_PREFETCHED if workers else None,
             collate_fn=as_it_is,
-            worker_init_fn=_prepare_worker,
+            worker_init_fn=prepare_worker,
             persistent_workers=workers > 0,
             multiprocessing_context=start_method if workers else None,
             generator=torch.Generator(),  # torch would draw the workers' seeds from the global one
         )
         # Also where the program ends before: they outlive the one SIGTERM that Python's own end would send.
-        weakref.finalize(self, _end_workers, self._loader)
+        weakref.finalize(self, end_workers, self._loader)
 
     def __len__(self) -> int:
         """Batches of an epoch."""
@@ -315,35 +305,6 @@ def _how_it_died(error: RuntimeError) -> str:
     return text[text.index("signal:") :].split(".")[0] if "signal:" in text else "it ended without a word"
 
 
-def _prepare_worker(_: int) -> None:
-    torch.set_num_threads(1)
-    gc.freeze()  # collecting what was inherited would touch, and so copy, every page of it
-    # Ctrl-C, a scheduler's SIGTERM and a closing terminal's SIGHUP reach the whole process group; only the main
-    # process decides what they mean.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _outlive_the_first)
-
-
-def _end_workers(loader: DataLoader[Samples]) -> None:
-    """torch has no public word for it."""
-    iterator, loader._iterator = loader._iterator, None
-    if not isinstance(iterator, _MultiProcessingDataLoaderIter):
-        return
-    with contextlib.suppress(RuntimeError):  # no thread can be started, through which they would be told
-        iterator._shutdown_workers()
-    for worker in iterator._workers:
-        if worker.is_alive():
-            worker.kill()
-
-
-def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:
-    """Leave the main process time to finish its step; another SIGTERM, such as Python's at exit, ends this one."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.alarm(_GRACE_S)
-
-
 def resolve_workers(workers: int | None, processes: int = 1) -> int:
     """`--workers`, or one fewer than this process's share of the cores it may use, at most 8.
 
@@ -353,24 +314,11 @@ def resolve_workers(workers: int | None, processes: int = 1) -> int:
     Raises:
         FastViTError: more than the machine takes.
     """
-    most, why = _most_workers(processes)
-    default = min(most, max(1, min(_MOST_BY_DEFAULT, usable_cores() // processes - 1)))
+    most, why = most_workers(processes)
+    default = min(most, max(1, min(MOST_BY_DEFAULT, usable_cores() // processes - 1)))
     if workers is not None and workers > most:
         raise FastViTError(
             f"--workers {workers} is more than this machine takes: at most {most}, for {why}.",
             f"Pass --workers {most}{' or fewer' if most else ''}; without it there are {default}.",
         )
     return default if workers is None else workers
-
-
-def _most_workers(processes: int) -> tuple[int, str]:
-    """How many one loader of each process may have, and what sets the bound."""
-    cores, free = usable_cores() // processes, free_memory_mb(torch.device("cpu"))
-    files = open_files_left()
-    bounds = [(max(_MOST_BY_DEFAULT, _WORKERS_A_CORE * cores), f"{cores} of its cores")]
-    if free is not None:
-        bounds.append((int(free / processes / _WORKER_MB), f"{free / 1024:.1f} GB of free memory"))
-    if files is not None:
-        bounds.append(((files - _FILES_KEPT) // _FILES_A_WORKER, "its limit of open files (ulimit -n)"))
-    most, why = min(bounds)
-    return max(0, most), why

@@ -1,5 +1,6 @@
 """Batches: the same whatever reads them, from wherever they start, with faults named, counted and survived."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from helpers.jpegs import encode
 from PIL import Image
 
 from fastvit_cli.data import loader as loader_module
+from fastvit_cli.data import workers as workers_module
 from fastvit_cli.data.loader import (
     Batch,
     EpochBatches,
@@ -281,8 +283,8 @@ def test_workers_default_to_the_cores_that_are_free() -> None:
 @pytest.mark.parametrize(
     ("machine", "most", "why"),
     [
-        ({"usable_cores": 1}, 8, "1 of its cores"),
-        ({"usable_cores": 32}, 128, "32 of its cores"),
+        ({"usable_cores": 1}, 8, "1 core"),
+        ({"usable_cores": 32}, 128, "32 cores"),
         ({"free_memory_mb": 1100.0}, 4, "1.1 GB of free memory"),
         ({"open_files_left": 50}, 4, r"its limit of open files \(ulimit -n\)"),
         ({"open_files_left": 3}, 0, "its limit of open files"),
@@ -293,7 +295,7 @@ def test_more_workers_than_the_machine_takes_are_refused(
 ) -> None:
     """A hundred thousand of them ended it."""
     for name, value in {"usable_cores": 64, "free_memory_mb": 1e6, "open_files_left": None, **machine}.items():
-        monkeypatch.setattr(loader_module, name, lambda *_, value=value: value)
+        monkeypatch.setattr(workers_module, name, lambda *_, value=value: value)
     assert resolve_workers(most) == most
     with pytest.raises(FastViTError, match=f"at most {most}, for {why}") as caught:
         resolve_workers(100_000)
@@ -302,6 +304,21 @@ def test_more_workers_than_the_machine_takes_are_refused(
     if "usable_cores" in machine:
         with pytest.raises(FastViTError, match="at most 8,"):
             resolve_workers(100, processes=16)
+
+
+def _heeds_signals() -> None:
+    workers_module.prepare_worker(0)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+def test_a_worker_outlives_what_is_meant_for_the_main_process() -> None:
+    """Ctrl-C, a scheduler and a terminal that closes reach it as they reach the main process, which decides."""
+    process = multiprocessing.get_context("fork").Process(target=_heeds_signals)
+    process.start()
+    process.join(30)
+    assert process.exitcode == 0
 
 
 def test_buffers_larger_than_the_free_memory_are_refused(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,7 +87,9 @@ def test_what_may_change_in_the_config_is_said(run_dir: Path, capsys: Capture) -
     resumed = _resume(capsys, run_dir)
     assert resumed.result["epochs"] == 3
     assert "Changed in config.yaml since the state was saved: epochs 2 -> 3." in resumed.err
-    assert "Changed" not in _resume(capsys, run_dir).err, "the state has it now"
+    assert _resume(capsys, run_dir, "--patience", 9).code == 0
+    assert "\npatience: 9\n" in config.read_text()
+    assert "Changed" not in _resume(capsys, run_dir).err, "the state has them too, though nothing was trained"
 
 
 def test_fewer_epochs_than_were_done_are_refused(run_dir: Path, capsys: Capture) -> None:

@@ -1,0 +1,64 @@
+"""The processes that read images: how many a machine takes, which signals they heed, and their end."""
+
+import contextlib
+import gc
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+
+from fastvit_cli.devices import free_memory_mb, usable_cores
+from fastvit_cli.limits import open_files_left
+
+MOST_BY_DEFAULT = 8
+_GRACE_S = 120  # after a SIGTERM
+_WORKERS_A_CORE = 4  # where they wait for a network more than they decode
+_WORKER_MB = 250  # of one that was spawned, with a torch of its own; a forked one shares most of it
+_FILES_A_WORKER, _FILES_KEPT = 8, 16  # pipes of training's two loaders; what else is open at a time
+
+
+def most_workers(processes: int) -> tuple[int, str]:
+    """How many one loader of each process may have, and what sets the bound."""
+    cores, free = usable_cores() // processes, free_memory_mb(torch.device("cpu"))
+    files = open_files_left()
+    bounds = [(max(MOST_BY_DEFAULT, _WORKERS_A_CORE * cores), f"{cores} core{'' if cores == 1 else 's'}")]
+    if free is not None:
+        bounds.append((int(free / processes / _WORKER_MB), f"{free / 1024:.1f} GB of free memory"))
+    if files is not None:
+        bounds.append(((files - _FILES_KEPT) // _FILES_A_WORKER, "its limit of open files (ulimit -n)"))
+    most, why = min(bounds)
+    return max(0, most), why
+
+
+def prepare_worker(_: int) -> None:
+    """What each process does before its first batch."""
+    torch.set_num_threads(1)
+    gc.freeze()  # collecting what was inherited would touch, and so copy, every page of it
+    # Ctrl-C, a scheduler's SIGTERM and a closing terminal's SIGHUP reach the whole process group; only the main
+    # process decides what they mean.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _outlive_the_first)
+
+
+def end_workers(loader: DataLoader[Any]) -> None:
+    """End those of a loader that is used no more; torch has no public word for it."""
+    iterator, loader._iterator = loader._iterator, None
+    if not isinstance(iterator, _MultiProcessingDataLoaderIter):
+        return
+    with contextlib.suppress(RuntimeError):  # no thread can be started, through which they would be told
+        iterator._shutdown_workers()
+    for worker in iterator._workers:
+        if worker.is_alive():
+            worker.kill()
+
+
+def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:
+    """Leave the main process time to finish its step; another SIGTERM, such as Python's at exit, ends this one."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.alarm(_GRACE_S)
