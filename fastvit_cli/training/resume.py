@@ -7,7 +7,7 @@ from typing import Any
 
 from fastvit_cli.checkpoints.load import LoadedModel, from_tensors, load_checkpoint
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.checkpoints.select import CONFIG, LATEST, checkpoint_in
+from fastvit_cli.checkpoints.select import CONFIG, LATEST, checkpoint_in, local_path
 from fastvit_cli.data.sources import absolute_name
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.variants import get_variant
@@ -117,7 +117,7 @@ def _meaning(name: str, value: Any) -> Any:
     if name in _PATHS:
         return Path(value).expanduser().resolve()
     if name in _MODELS:  # hf-hub:… and timm's names become paths too, equal ones equal paths
-        path = Path(value).expanduser()
+        path = local_path(value)
         return (checkpoint_in(path) if name == "ckpt" and path.is_dir() else path).resolve()
     return _short_name(name, value)
 

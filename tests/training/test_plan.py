@@ -100,6 +100,7 @@ def test_a_resumed_run_takes_its_own_options_as_they_were_typed(tmp_path: Path) 
         },
         {"ckpt": "latest"},
         {"ckpt": "runs/first/best.safetensors"},
+        {"ckpt": "local-dir:runs/first", "teacher": "local-dir:runs/first/best.safetensors"},
     ):
         plan = _planned(**{**typed, "resume": "runs/mine", **again})
         assert plan.config.ckpt == str((Path("runs/first") / BEST).resolve())
