@@ -41,12 +41,21 @@ def announced_model(config: ModelConfig, session: Session, *, random_allowed: bo
     Raises:
         FastViTError: no such device, nothing that can be meant, or whatever is wrong with the file.
     """
-    from fastvit_cli.checkpoints.select import load_source
     from fastvit_cli.devices import resolve_device
 
     resolve_device(config.device)
-    source = announced_source(config, session, random_allowed=random_allowed)
-    with session.bar("Loading"):
+    return announced_weights(announced_source(config, session, random_allowed=random_allowed), session, "Loading")
+
+
+def announced_weights(source: "ModelSource", session: Session, label: str) -> "LoadedModel":
+    """`load_source`, with a bar of that label, and what is to be said of the file.
+
+    Raises:
+        FastViTError: whatever is wrong with the file.
+    """
+    from fastvit_cli.checkpoints.select import load_source
+
+    with session.bar(label):
         loaded = load_source(source)
     for note in loaded.notes:
         session.note(note)

@@ -1,6 +1,8 @@
 """The recipes that come with the package: their names, which one is meant, and their values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -48,7 +50,8 @@ def choose_recipe(typed: str | None, in_file: str | None, *, demo: bool, weights
     return RecipeChoice(SCRATCH_RECIPE, f"random weights; {_ANOTHER}")
 
 
-def read_recipe(name: str, variant: str) -> dict[str, Any]:
+@cache
+def read_recipe(name: str, variant: str) -> Mapping[str, Any]:
     """The values of a recipe for this variant.
 
     Raises:

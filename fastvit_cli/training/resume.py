@@ -2,16 +2,31 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fastvit_cli.checkpoints.load import LoadedModel, from_tensors, load_checkpoint
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.checkpoints.select import CONFIG
+from fastvit_cli.checkpoints.select import CONFIG, LATEST, checkpoint_in, local_path
+from fastvit_cli.data.sources import absolute_name
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.variants import get_variant
+from fastvit_cli.options import flag_of
 from fastvit_cli.training.events import EpochDone
 from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.trainer import Trainer
+
+# Where and how long a run goes on, not what it computes.
+_MAY_CHANGE = frozenset(
+    (
+        *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images", "nproc_per_node", "trust"),
+        *("epochs", "save_every", "time_limit", "patience", "wandb"),
+    )
+)
+# Of a run with a state also where its data is: whether it is the same is seen when it is opened.
+_MAY_MOVE = frozenset(("data", "class_map"))
+_MODELS = frozenset(("ckpt", "teacher"))
+_PATHS = frozenset(("class_map", "output"))
 
 
 def options_of(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,16 +44,16 @@ def model_of(state: Mapping[str, Any], folder: RunFolder) -> LoadedModel:
     return replace(loaded, info=ModelInfo.from_json(state["info"]), path=folder.state)
 
 
-def refuse_edited_options(
-    state: Mapping[str, Any], in_file: Mapping[str, Any], may_change: Collection[str], folder: RunFolder
-) -> tuple[str, ...]:
+def may_change(state: Mapping[str, Any] | None) -> frozenset[str]:
+    """The options that a run may be resumed with other values of; of one without a state with None."""
+    return _MAY_CHANGE if state is None else _MAY_CHANGE | _MAY_MOVE
+
+
+def refuse_edited_options(state: Mapping[str, Any], in_file: Mapping[str, Any], folder: RunFolder) -> tuple[str, ...]:
     """Compare config.yaml with the options that the state was saved with.
 
-    Args:
-        may_change: options that config.yaml may set to something else.
-
     Returns:
-        What is to be said of those that it does.
+        What is to be said of those that may change, and do.
 
     Raises:
         FastViTError: another option differs, or one is missing.
@@ -48,9 +63,9 @@ def refuse_edited_options(
     differing = {
         name: f"{name} {value} -> {in_file[name]}"
         for name, value in saved.items()
-        if name in in_file and _meaning(name, value) != _meaning(name, in_file[name])
+        if name in in_file and _short_name(name, value) != _short_name(name, in_file[name])
     }
-    refused = missing + [text for name, text in differing.items() if name not in may_change]
+    refused = missing + [text for name, text in differing.items() if name not in may_change(state)]
     if refused:
         raise FastViTError(
             f"'{folder.path / CONFIG}' is not what the run was trained with: {', '.join(refused)}.",
@@ -59,8 +74,52 @@ def refuse_edited_options(
     return tuple(f"Changed in {CONFIG} since the state was saved: {text}." for text in differing.values())
 
 
-def _meaning(name: str, value: Any) -> Any:
+def _short_name(name: str, value: Any) -> Any:
     return get_variant(value).name if name == "variant" else value
+
+
+def refuse_other_options(stored: Mapping[str, Any], wanted: Mapping[str, Any], changeable: Collection[str]) -> None:
+    """Compare the options that a resumed run is given with its own.
+
+    Args:
+        stored: its own, with its folder as `output`.
+        wanted: typed or in the --config file.
+
+    Raises:
+        FastViTError: an option that must not change has another value than the run has.
+    """
+    changed = {
+        name: value
+        for name, value in wanted.items()
+        if name not in (*changeable, "config") and not _is_same(name, stored.get(name), value)
+    }
+    if changed:
+        differences = ", ".join(f"{flag_of(name)} {stored.get(name)} -> {value}" for name, value in changed.items())
+        raise FastViTError(
+            f"A resumed run keeps its own options; these differ: {differences}.",
+            "Leave them out, or start a new run from its weights with --ckpt.",
+        )
+
+
+def _is_same(name: str, stored: Any, wanted: Any) -> bool:
+    """Whether an option means what the run has, however its name or path is written."""
+    if stored is None or wanted is None:
+        return stored is wanted
+    if name == "ckpt" and wanted == LATEST:
+        return True  # which one that was, only the run knows
+    return bool(_meaning(name, stored) == _meaning(name, wanted))
+
+
+def _meaning(name: str, value: Any) -> Any:
+    """The value in one way of writing it, from the working directory."""
+    if name == "data":
+        return absolute_name(value)
+    if name in _PATHS:
+        return Path(value).expanduser().resolve()
+    if name in _MODELS:  # hf-hub:… and timm's names become paths too, equal ones equal paths
+        path = local_path(value)
+        return (checkpoint_in(path) if name == "ckpt" and path.is_dir() else path).resolve()
+    return _short_name(name, value)
 
 
 def refuse_fewer_epochs(state: Mapping[str, Any], epochs: int) -> None:

@@ -11,7 +11,6 @@ from hatchling.builders.wheel import WheelBuilder
 from helpers.loaded import saved_model
 from helpers.program import run
 
-from fastvit_cli.commands.train import _Plan, _plan, _resumed_plan
 from fastvit_cli.data.mixing import MixingConfig
 from fastvit_cli.data.transforms import Augmentation, training_transform
 from fastvit_cli.errors import FastViTError
@@ -19,8 +18,9 @@ from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import VARIANTS, get_variant
 from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.config_layers import config_to_yaml, read_config_file, recipe_values, resolve_config
+from fastvit_cli.training.given_options import read_given_options
+from fastvit_cli.training.plan import PlanSteps, plan_run
 from fastvit_cli.training.recipe_files import RECIPES, read_recipe
-from fastvit_cli.ui.session import Session
 
 FAMILY = ("t8", "t12", "s12", "sa12", "sa24", "sa36", "ma36")
 PER_VARIANT = ("imagenet", "imagenet-distilled")
@@ -57,11 +57,6 @@ PUBLISHED_FOR_ALL = {
     "cutmix": 1.0,
     "random_erasing": 0.25,
 }
-
-
-@pytest.fixture
-def session() -> Session:
-    return Session("train")
 
 
 @pytest.fixture(autouse=True)
@@ -168,127 +163,115 @@ def test_a_variant_that_was_never_trained_so_has_no_recipe(name: str, variant: s
     assert "from t8 to ma36" in caught.value.hint
 
 
-def _planned(session: Session, **given: Any) -> _Plan:
-    return _plan(given, session)
+def _planned(**typed: Any) -> TrainConfig:
+    return plan_run(read_given_options(typed)).config
+
+
+def _planned_and_noted(**typed: Any) -> tuple[TrainConfig, list[str]]:
+    notes: list[str] = []
+    plan = plan_run(read_given_options(typed), PlanSteps(lambda note: notes.append(note.text)))
+    return plan.config, notes
 
 
 def _weights(folder: Path, variant: str) -> str:
     return str(saved_model(folder / "w.safetensors", variant).path)
 
 
-def _noted(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    return [line for line in capsys.readouterr().err.splitlines() if "ecipe" in line]
-
-
-def test_class_folders_are_trained_from_scratch(
-    session: Session, tiny_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    config = _planned(session, data=str(tiny_data)).config
+def test_class_folders_are_trained_from_scratch(tiny_data: Path) -> None:
+    config, noted = _planned_and_noted(data=str(tiny_data))
     assert (config.recipe, config.epochs) == ("scratch", recipe_values("scratch", "t8")["epochs"])
-    assert _noted(capsys) == ["Recipe: scratch (random weights; --recipe chooses another)."]
+    assert noted == ["Recipe: scratch (random weights; --recipe chooses another)."]
 
 
 @pytest.mark.usefixtures("_demo_at_hand")
-def test_the_demo_has_its_own_recipe_with_and_without_weights(
-    session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _planned(session).config.recipe == "demo"
-    assert _noted(capsys) == ["Recipe: demo (the demo images; --recipe chooses another)."]
+def test_the_demo_has_its_own_recipe_with_and_without_weights(tmp_path: Path) -> None:
+    config, noted = _planned_and_noted()
+    assert config.recipe == "demo"
+    assert noted == ["Recipe: demo (the demo images; --recipe chooses another)."]
     weights = _weights(tmp_path, "t8")
-    assert _planned(session, data="demo", ckpt=weights).config.recipe == "demo"
-    assert _planned(session, recipe="finetune", ckpt=weights, data="demo").config.recipe == "finetune"
+    assert _planned(data="demo", ckpt=weights).recipe == "demo"
+    assert _planned(recipe="finetune", ckpt=weights, data="demo").recipe == "finetune"
 
 
-def test_weights_are_fine_tuned(
-    session: Session, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_are_fine_tuned(tiny_data: Path, tmp_path: Path) -> None:
     weights = _weights(tmp_path, "t8")
-    config = _planned(session, data=str(tiny_data), ckpt=weights).config
+    config, noted = _planned_and_noted(data=str(tiny_data), ckpt=weights)
     assert (config.recipe, config.lr) == ("finetune", 2e-4)
-    assert _noted(capsys) == ["Recipe: finetune (weights to start from; --recipe chooses another)."]
+    assert noted == ["Recipe: finetune (weights to start from; --recipe chooses another)."]
 
 
-def test_the_file_is_that_of_the_variant_of_the_weights(session: Session, tiny_data: Path, tmp_path: Path) -> None:
+def test_the_file_is_that_of_the_variant_of_the_weights(tiny_data: Path, tmp_path: Path) -> None:
     weights = _weights(tmp_path, "sa12")
-    config = _planned(session, data=str(tiny_data), ckpt=weights, recipe="imagenet").config
+    config = _planned(data=str(tiny_data), ckpt=weights, recipe="imagenet")
     assert (config.variant, config.drop_path) == ("sa12", 0.1)
 
 
 @pytest.mark.parametrize("name", ["finetune", "imagenet-384"])
-def test_a_recipe_for_weights_says_so_where_there_are_none(
-    name: str, session: Session, tiny_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    _planned(session, data=str(tiny_data), recipe=name)
-    noted = _noted(capsys)
+def test_a_recipe_for_weights_says_so_where_there_are_none(name: str, tiny_data: Path) -> None:
+    _, noted = _planned_and_noted(data=str(tiny_data), recipe=name)
     assert noted == [
         f"Recipe: {name} (--recipe).",
         f"Recipe {name} is meant for weights to start from; pass --ckpt or --pretrained.",
     ]
 
 
-def test_option_before_file_before_recipe_before_default(
-    session: Session, tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_option_before_file_before_recipe_before_default(tiny_data: Path, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text("recipe: imagenet\nvariant: sa24\nepochs: 50\nlr: 0.0005\n")
-    config = _planned(session, data=str(tiny_data), config=str(file), epochs=20).config
+    config, noted = _planned_and_noted(data=str(tiny_data), config=str(file), epochs=20)
     assert config.epochs == 20, "typed"
     assert config.lr == 0.0005, "in the file"
     assert (config.recipe, config.drop_path, config.cooldown_epochs) == ("imagenet", 0.1, 10), "in the recipe"
     assert config.clip_mode == TrainConfig.clip_mode, "the default"
-    assert _noted(capsys) == [
-        "Recipe: imagenet (named in the --config file). What the --config file sets goes before it."
-    ]
-    other = _planned(session, data=str(tiny_data), config=str(file), recipe="scratch", variant="t8").config
+    assert noted == ["Recipe: imagenet (named in the --config file). What the --config file sets goes before it."]
+    other = _planned(data=str(tiny_data), config=str(file), recipe="scratch", variant="t8")
     assert (other.recipe, other.lr, other.cooldown_epochs) == ("scratch", 0.0005, 0)
 
 
 @pytest.mark.parametrize("given", [{}, {"recipe": "finetune"}, {"data": "demo"}], ids=["same", "recipe", "demo"])
 @pytest.mark.usefixtures("_demo_at_hand")
 def test_a_saved_configuration_is_not_changed_by_any_recipe(
-    given: dict[str, Any], session: Session, tiny_data: Path, tmp_path: Path
+    given: dict[str, Any], tiny_data: Path, tmp_path: Path
 ) -> None:
-    first = _planned(session, data=str(tiny_data), recipe="imagenet", variant="ma36", lr=0.002).config
+    first = _planned(data=str(tiny_data), recipe="imagenet", variant="ma36", lr=0.002)
     file = tmp_path / "config.yaml"
     file.write_text(config_to_yaml(first))
     assert read_config_file(file)["recipe"] == "imagenet"
-    again = _planned(session, config=str(file), **given).config
+    again = _planned(config=str(file), **given)
     assert asdict(again) == asdict(first) | given | {"config": str(file)}
 
 
-def test_a_saved_configuration_of_an_earlier_version_keeps_its_values(
-    session: Session, tiny_data: Path, tmp_path: Path
-) -> None:
+def test_a_saved_configuration_of_an_earlier_version_keeps_its_values(tiny_data: Path, tmp_path: Path) -> None:
     """Its file names no recipe, and it started from weights: what it holds stands, whatever is chosen now."""
     weights = _weights(tmp_path, "t8")
     file = tmp_path / "config.yaml"
     file.write_text(f"ckpt: {weights}\ndata: {tiny_data}\nvariant: t8\nlr: 0.001\nepochs: 100\nema_decay: 0.9995\n")
-    config = _planned(session, config=str(file)).config
+    config = _planned(config=str(file))
     assert (config.recipe, config.lr, config.epochs, config.ema_decay) == ("finetune", 0.001, 100, 0.9995)
 
 
-def test_a_resumed_run_applies_no_recipe(session: Session, tiny_data: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_applies_no_recipe(tiny_data: Path, tmp_path: Path) -> None:
     saved = "recipe: imagenet\nvariant: sa24\nepochs: 7\n"
     (tmp_path / "config.yaml").write_text(f"{saved}data: {tiny_data}\n")
-    config = _resumed_plan({"resume": str(tmp_path)}, session).config
+    config = _planned(resume=str(tmp_path))
     assert (config.recipe, config.epochs) == ("imagenet", 7)
     assert (config.drop_path, config.cooldown_epochs) == (TrainConfig.drop_path, TrainConfig.cooldown_epochs)
     with pytest.raises(FastViTError, match="--recipe"):
-        _resumed_plan({"resume": str(tmp_path), "recipe": "scratch"}, session)
+        _planned(resume=str(tmp_path), recipe="scratch")
 
 
-def test_values_that_must_fit_together_are_judged_beside_the_recipe(session: Session, tiny_data: Path) -> None:
+def test_values_that_must_fit_together_are_judged_beside_the_recipe(tiny_data: Path) -> None:
     """96 is no multiple of the option's own default, and 100 epochs would be too few for the cool-down."""
-    config = _planned(session, data=str(tiny_data), recipe="finetune", total_batch_size=96, ckpt=None).config
+    config = _planned(data=str(tiny_data), recipe="finetune", total_batch_size=96, ckpt=None)
     assert (config.batch_size, config.accumulation) == (32, 3)
-    config = _planned(session, data=str(tiny_data), recipe="imagenet", cooldown_epochs=100).config
+    config = _planned(data=str(tiny_data), recipe="imagenet", cooldown_epochs=100)
     assert (config.epochs, config.cooldown_epochs) == (310, 100)
 
 
-def test_the_total_batch_stays_whatever_fits_at_once(session: Session, tiny_data: Path) -> None:
-    config = _planned(session, data=str(tiny_data), recipe="imagenet", batch_size=32).config
+def test_the_total_batch_stays_whatever_fits_at_once(tiny_data: Path) -> None:
+    config = _planned(data=str(tiny_data), recipe="imagenet", batch_size=32)
     assert (config.total_batch_size, config.accumulation) == (1024, 32)
-    config = _planned(session, data=str(tiny_data), recipe="imagenet", batch_size=96, total_batch_size=96).config
+    config = _planned(data=str(tiny_data), recipe="imagenet", batch_size=96, total_batch_size=96)
     assert config.accumulation == 1
 
 
@@ -326,10 +309,10 @@ def test_what_cannot_be_is_said_in_two_lines(
     assert said in outcome.err
 
 
-def test_a_recipe_in_a_file_is_checked_too(session: Session, tmp_path: Path) -> None:
+def test_a_recipe_in_a_file_is_checked_too(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("recipe: imagnet\n")
     with pytest.raises(FastViTError, match="imagnet") as caught:
-        _planned(session, config=str(tmp_path / "c.yaml"))
+        _planned(config=str(tmp_path / "c.yaml"))
     assert "Did you mean 'imagenet'?" in caught.value.hint
     with pytest.raises(FastViTError, match="--recipe"):
         TrainConfig(recipe="imagnet")

@@ -1,25 +1,21 @@
-"""What `train` means by its options, before anything is trained: the run to resume, the weights, the device."""
+"""What `train` means by its options, before anything is trained: the run to resume, the weights, the processes."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.loaded import saved_model
 
-from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST
-from fastvit_cli.commands import train as command
-from fastvit_cli.commands.train import _plan, _resumed_plan
-from fastvit_cli.distributed import World
+from fastvit_cli.checkpoints.load import LoadedModel
+from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST, ModelSource, load_source
+from fastvit_cli.data.sources import DataChoice, choose_data
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.config_layers import config_to_yaml, read_config_file
+from fastvit_cli.training.given_options import read_given_options
+from fastvit_cli.training.plan import PlanNote, PlanSteps, RunPlan, plan_run
 from fastvit_cli.training.run_folder import STATE
 from fastvit_cli.training.state_file import write_state
-from fastvit_cli.ui.session import Session
-
-QUIET = Session("train", quiet=True)
 
 
 @pytest.fixture(autouse=True)
@@ -29,11 +25,15 @@ def _inside(tmp_path: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch) ->
     Path("photos").symlink_to(tiny_data)
 
 
+def _planned(**typed: object) -> RunPlan:
+    return plan_run(read_given_options(typed))
+
+
 def _run_folder(name: str, at: int, *written: str, **options: object) -> Path:
     """A run folder of which these files were written at that time, beside its config.yaml."""
     folder = Path("runs") / name
     folder.mkdir(parents=True)
-    config = _plan({"data": "photos", **options}, QUIET).config
+    config = _planned(**{"data": "photos", **options}).config
     (folder / CONFIG).write_text(config_to_yaml(config))
     for file in (CONFIG, *written):
         if file != CONFIG:
@@ -46,7 +46,7 @@ def test_the_latest_run_may_have_saved_nothing_yet() -> None:
     _run_folder("train/finished", 10, BEST, LAST, STATE)
     killed = _run_folder("flowers", 20)
     _run_folder("train/oldest", 5, BEST, LAST, STATE)
-    plan = _resumed_plan({"resume": "latest"}, QUIET)
+    plan = _planned(resume="latest")
     assert plan.folder is not None
     assert (plan.folder.path, plan.folder.has_state) == (killed, False)
 
@@ -60,7 +60,7 @@ def test_the_latest_run_is_the_one_that_saved_last() -> None:
     write_state(long / STATE, state)
     Path("runs/fused").mkdir()
     saved_model(Path("runs/fused") / LAST)  # weights alone are no run
-    plan = _resumed_plan({"resume": "latest"}, QUIET)
+    plan = _planned(resume="latest")
     assert plan.folder is not None
     assert plan.folder.path == long
 
@@ -75,8 +75,8 @@ def test_the_weights_to_start_from_stay_those_that_were_meant(typed: str, monkey
     saved_model(_run_folder("third", 30) / BEST)
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    again = _plan({"config": str(second / CONFIG)}, QUIET)
-    resumed = _resumed_plan({"resume": str(second)}, QUIET)
+    again = _planned(config=str(second / CONFIG))
+    resumed = _planned(resume=str(second))
     for plan in (again, resumed):
         assert plan.config.ckpt == str(weights)
         assert plan.loaded is not None
@@ -100,8 +100,9 @@ def test_a_resumed_run_takes_its_own_options_as_they_were_typed(tmp_path: Path) 
         },
         {"ckpt": "latest"},
         {"ckpt": "runs/first/best.safetensors"},
+        {"ckpt": "local-dir:runs/first", "teacher": "local-dir:runs/first/best.safetensors"},
     ):
-        plan = _resumed_plan({**typed, "resume": "runs/mine", **again}, QUIET)
+        plan = _planned(**{**typed, "resume": "runs/mine", **again})
         assert plan.config.ckpt == str((Path("runs/first") / BEST).resolve())
 
 
@@ -120,36 +121,70 @@ def test_a_resumed_run_takes_its_own_options_as_they_were_typed(tmp_path: Path) 
 def test_other_options_are_refused_as_they_were_typed(other: dict[str, str], said: str) -> None:
     _run_folder("mine", 10, variant="t8", teacher="regnety_160.deit_in1k")
     with pytest.raises(FastViTError) as caught:
-        _resumed_plan({"resume": "runs/mine", "teacher": "regnety_160.deit_in1k", **other}, QUIET)
+        _planned(**{"resume": "runs/mine", "teacher": "regnety_160.deit_in1k", **other})
     assert said in caught.value.message
 
 
+def test_steps_are_shown_in_the_order_they_are_made() -> None:
+    saved_model(_run_folder("first", 10) / BEST)
+    _run_folder("mine", 20, ckpt="runs/first")
+    steps: list[object] = []
+
+    def load_weights(source: ModelSource) -> LoadedModel:
+        steps.append(source.path)
+        return load_source(source)
+
+    def choose(data: str | None, trained_on: str | None) -> DataChoice:
+        steps.append((data, trained_on))
+        return choose_data(data, trained_on)
+
+    shown = PlanSteps(steps.append, load_weights, choose)
+    best, photos = Path("runs/first") / BEST, str(Path("photos").resolve())
+    plan_run(read_given_options({"ckpt": "runs/first", "data": "photos", "recipe": "scratch"}), shown)
+    assert steps == [best, ("photos", "demo"), PlanNote("Recipe: scratch (--recipe).")]
+    steps.clear()
+    plan_run(read_given_options({"resume": "runs/mine"}), shown)
+    nothing = PlanNote("Nothing was saved yet: the run starts from its beginning.", is_warning=True)
+    assert steps == [nothing, (None, photos), best.resolve()]
+
+
 @pytest.mark.parametrize(
-    ("given", "device"),
+    ("typed", "launched", "processes"),
     [
-        ({}, "auto"),
-        ({"config": "options.yaml"}, "cpu"),
-        ({"config": "options.yaml", "device": "cuda"}, "cuda"),
-        ({"resume": "latest"}, "cpu"),
-        ({"resume": "runs/mine", "config": "other.yaml"}, "cuda"),
-        ({"resume": "runs/mine", "device": "mps"}, "mps"),
+        ({}, None, 1),
+        ({}, 4, 4),
+        ({"nproc_per_node": 3}, None, 3),
+        ({"config": "options.yaml"}, None, 5),
+        ({"config": "options.yaml", "nproc_per_node": 3}, None, 3),
+        ({"config": "options.yaml"}, 4, 4),
+        ({"resume": "latest"}, None, 2),
+        ({"resume": "latest", "config": "options.yaml"}, None, 2),
+        ({"resume": "latest", "nproc_per_node": 2}, None, 2),
+        ({"resume": "latest"}, 2, 2),
     ],
 )
-def test_processes_join_on_the_device_of_file_and_run(
-    given: dict[str, str], device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Otherwise a run on CPUs would be refused for too few GPUs."""
-    _run_folder("mine", 10, device="cpu")
-    Path("options.yaml").write_text("device: cpu\n")
-    Path("other.yaml").write_text("device: cuda\n")
-    devices = []
+def test_how_many_processes_a_run_has(typed: dict[str, object], launched: int | None, processes: int) -> None:
+    Path("options.yaml").write_text("nproc_per_node: 5\n")
+    _run_folder("mine", 10, nproc_per_node=2)
+    assert read_given_options(typed, launched).processes == processes
 
-    @contextmanager
-    def joined(_: World, device: str) -> Iterator[None]:
-        devices.append(device)
-        yield
 
-    monkeypatch.setattr(command, "joined", joined)
-    monkeypatch.setattr(command, "_train", lambda *_: 0)
-    assert command.train(given, QUIET) == 0
-    assert devices == [device]
+@pytest.mark.parametrize(
+    ("typed", "launched", "said"),
+    [
+        ({"nproc_per_node": 2}, 2, "typed twice"),
+        ({"resume": "latest", "nproc_per_node": 2}, 2, "typed twice"),
+        ({"resume": "latest", "nproc_per_node": 3}, None, "made by 2 processes, and this would be 3"),
+        ({"resume": "latest"}, 1, "made by 2 processes, and this would be 1"),
+    ],
+)
+def test_a_number_of_processes_that_cannot_be(typed: dict[str, object], launched: int | None, said: str) -> None:
+    _run_folder("mine", 10, nproc_per_node=2)
+    with pytest.raises(FastViTError, match=said):
+        read_given_options(typed, launched)
+
+
+def test_all_processes_are_told_the_same_run() -> None:
+    """The latest one may be another before the last of them looks."""
+    mine = _run_folder("mine", 10)
+    assert read_given_options({"resume": "latest"}).typed == {"resume": str(mine)}
