@@ -96,6 +96,11 @@ def _read_safetensors(path: Path, prefer_ema: bool, key: str | None) -> WeightsF
             tensors = {name: tensor.read() for name, tensor in stored.items()}
     except FastViTError:
         raise
+    except MemoryError as error:
+        raise FastViTError(
+            f"'{path}' does not fit into the memory that may be used.",
+            "Raise its limit (ulimit -v), or check that it is the right file.",
+        ) from error
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise FastViTError(
             f"'{path}' is neither a whole safetensors file nor a PyTorch checkpoint ({excerpt(error)}).",

@@ -124,6 +124,9 @@ _OTHER_KINDS = {
 }
 
 
+_UTF8 = 0x800  # of a zip entry's flags
+
+
 def _product(shape: tuple[int, ...]) -> int:
     product = 1
     for side in shape:
@@ -215,14 +218,12 @@ def _records(path: Path, file: IO[bytes], memory: mmap.mmap) -> dict[str, _Recor
         )
     for entry, end in zip(entries, ends, strict=True):
         header = memory[max(entry.header_offset, 0) : entry.header_offset + 30]
-        start = (
-            entry.header_offset
-            + 30
-            + int.from_bytes(header[26:28], "little")
-            + int.from_bytes(header[28:30], "little")
-        )
+        names = entry.header_offset + 30
+        end_of_names = names + int.from_bytes(header[26:28], "little")
+        start = end_of_names + int.from_bytes(header[28:30], "little")
         name = entry.filename.partition("/")[2]
-        if header[:4] != b"PK\x03\x04" or name in records:
+        encoded = entry.orig_filename.encode("utf-8" if entry.flag_bits & _UTF8 else "cp437")
+        if header[:4] != b"PK\x03\x04" or memory[names:end_of_names] != encoded or name in records:
             raise zipfile.BadZipFile(f"record {excerpt(name)} is broken")
         if entry.compress_type or entry.flag_bits & 1 or entry.file_size != entry.compress_size:
             raise _refused_record(path, name, "is compressed")

@@ -99,11 +99,21 @@ class RunFolder:
         self.log(why)
 
     def log(self, line: str) -> None:
-        """Add a line with the time to log.txt."""
+        """Add a line with the time to log.txt.
+
+        Raises:
+            FastViTError: the file cannot be written.
+        """
         if not self.writes:
             return
-        with (self.path / LOG).open("a", encoding="utf-8", errors=ODD) as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        path, way_on = self.path / LOG, "Mend that and go on with --resume: what was saved before is still there."
+        if path.exists() and not path.is_file():  # a pipe would wait for a reader
+            raise FastViTError(f"'{path}' is no file.", way_on)
+        try:
+            with path.open("a", encoding="utf-8", errors=ODD) as file:
+                file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+        except OSError as error:
+            raise FastViTError(f"Writing '{path}' failed ({error.strerror}).", way_on) from error
 
     @property
     def has_state(self) -> bool:

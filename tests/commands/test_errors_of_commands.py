@@ -272,4 +272,4 @@ def test_no_memory_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     monkeypatch.setattr("fastvit_cli.devices.resolve_device", no_memory)
     outcome = run(capsys, "bench")
     assert outcome.code == 1
-    assert "Error: There is not enough memory." in outcome.err
+    assert "Error: There is no memory left" in outcome.err

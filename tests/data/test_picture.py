@@ -60,7 +60,8 @@ def test_bombs_are_refused_before_they_are_decoded(monkeypatch: pytest.MonkeyPat
 
 def test_reasons_are_one_line() -> None:
     assert reason_of(ValueError("first\nsecond")) == "first"
-    assert reason_of(MemoryError()) == "MemoryError"
+    with pytest.raises(MemoryError):  # the image is not to blame
+        reason_of(MemoryError())
     with pytest.raises(UnidentifiedImageError) as caught:
         Picture.open(b"no image")
     assert reason_of(caught.value) == "no image of a known kind"

@@ -91,6 +91,6 @@ def test_one_that_may_not_be_read_says_so(state: dict[str, Any], tmp_path: Path,
         raise PermissionError(13, "Permission denied", "state.pt")
 
     write_state(tmp_path / "state.pt", state)
-    monkeypatch.setattr("fastvit_cli.training.state_file.check_records", refused)
+    monkeypatch.setattr("fastvit_cli.training.state_file.check_archive", refused)
     with pytest.raises(FastViTError, match=r"cannot be read \(Permission denied\)"):
         read_state(tmp_path / "state.pt", WAY_ON)

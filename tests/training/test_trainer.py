@@ -60,7 +60,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[Scored]:
     def evaluate(*_: object, **__: object) -> SimpleNamespace:
         value = values.pop(0)
         top1, loss = value if isinstance(value, tuple) else (value, 1.0)
-        return SimpleNamespace(scores=Scores(top1=top1, top5=100.0, loss=loss, num_images=12, not_finite=0))
+        return SimpleNamespace(scores=Scores(top1=top1, top5=100.0, loss=loss, num_images=12, not_finite=0), deep={})
 
     monkeypatch.setattr(trainer_module, "evaluate", evaluate)
     return values
