@@ -223,12 +223,14 @@ def _records(path: Path, file: IO[bytes], memory: mmap.mmap) -> dict[str, _Recor
         start = end_of_names + int.from_bytes(header[28:30], "little")
         name = entry.filename.partition("/")[2]
         encoded = entry.orig_filename.encode("utf-8" if entry.flag_bits & _UTF8 else "cp437")
-        if header[:4] != b"PK\x03\x04" or memory[names:end_of_names] != encoded or name in records:
+        if header[:4] != b"PK\x03\x04" or name in records:
             raise zipfile.BadZipFile(f"record {excerpt(name)} is broken")
         if entry.compress_type or entry.flag_bits & 1 or entry.file_size != entry.compress_size:
             raise _refused_record(path, name, "is compressed")
         if start + entry.file_size > end:
             raise _refused_record(path, name, "is larger than its place in the file")
+        if memory[names:end_of_names] != encoded:
+            raise zipfile.BadZipFile(f"record {excerpt(name)} has another name before its content")
         records[name] = _Record(start, entry.file_size, entry.CRC)
     return records
 
