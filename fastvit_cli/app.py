@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.commands.bare_options import insert_bare_values
 from fastvit_cli.commands.bench import bench
 from fastvit_cli.commands.export import export
@@ -26,11 +26,11 @@ from fastvit_cli.commands.validate import validate
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
 from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, unexpected
-from fastvit_cli.evaluation.config import PredictConfig, ValidateConfig
-from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
+from fastvit_cli.evaluation.validate_options import PredictConfig, ValidateConfig
+from fastvit_cli.exporters.export_options import ExportConfig, ReparamConfig
 from fastvit_cli.limits import limit_reached
 from fastvit_cli.names import ODD
-from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.ui.session import show_error
 from fastvit_cli.version import __version__
 

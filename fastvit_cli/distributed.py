@@ -72,7 +72,7 @@ class World:
         dist.all_reduce(shared, dist.ReduceOp.MAX)
         return int(shared)
 
-    def gathered(self, items: Iterable[T]) -> list[T]:
+    def all_gather(self, items: Iterable[T]) -> list[T]:
         """What all processes bring, the first one's before the second one's, the same on all."""
         mine = list(items)
         if self.size == 1:

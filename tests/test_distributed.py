@@ -24,8 +24,8 @@ from fastvit_cli.distributed import (
     lost_peers_named,
 )
 from fastvit_cli.errors import EXIT_LOST_PEER, FastViTError, WorkFailedError
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests
+from fastvit_cli.training.train_options import TrainConfig
 
 
 def test_a_process_finds_its_place() -> None:
@@ -42,7 +42,7 @@ def test_alone_nothing_is_shared() -> None:
     with joined(ALONE, "auto"), ALONE.main_first():
         assert ALONE.add_up(counts) is counts
         assert ALONE.largest(-4) == -4
-        assert ALONE.gathered(iter("ab")) == ["a", "b"]
+        assert ALONE.all_gather(iter("ab")) == ["a", "b"]
     assert counts.tolist() == [1, 2]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config_layers import read_config_file
+from fastvit_cli.training.resolve_options import read_config_file
 from fastvit_cli.yaml_files import MOST_BYTES, read_yaml, read_yaml_file
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from fastvit_cli.bench.config import FORMS, BenchConfig
+from fastvit_cli.bench.bench_options import FORMS, BenchConfig
 from fastvit_cli.bench.engines.base import Job
 from fastvit_cli.bench.subjects import Case
 from fastvit_cli.checkpoints.metadata import OTHER_VARIANT, ModelInfo

@@ -14,7 +14,7 @@ import torch
 
 from fastvit_cli.bench import timer
 from fastvit_cli.bench.baseline import baseline_rows
-from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.bench.converter import Converter, PackageWriter
 from fastvit_cli.bench.engines import ENGINES, load_library
 from fastvit_cli.bench.engines.base import Job, Prepared, size_bytes

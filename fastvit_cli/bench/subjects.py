@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import default_preprocessing

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, FastViTError
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.ui.session import Session
@@ -140,8 +140,8 @@ def _exported(source: "ModelSource", session: Session) -> "Subject":
 
 def _write_package(network: "nn.Module", info: "ModelInfo", path: Path) -> None:
     """A Core ML package as `fastvit export` writes it."""
-    from fastvit_cli.exporters.config import ExportConfig
     from fastvit_cli.exporters.coreml import write
+    from fastvit_cli.exporters.export_options import ExportConfig
     from fastvit_cli.models.channels_first import channels_first
     from fastvit_cli.models.network import FastViT
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fastvit_cli.commands.inputs import SOME_IMAGES, announced_model, real_images_of
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
-from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.ui.session import Session
 
 LOSSY_IMAGES = 256  # fewer bits cost a point or two of top-1, which 16 images cannot show
@@ -22,7 +22,7 @@ def export(config: ExportConfig, session: Session) -> int:
     """
     if config.list:
         return _list_formats(session)
-    from fastvit_cli.exporters.export import export as write_export
+    from fastvit_cli.exporters.export import write_export
     from fastvit_cli.exporters.outputs import Calibration, Step
     from fastvit_cli.exporters.sensitivity import SENSITIVITY_IMAGES
     from fastvit_cli.runtimes.quiet import heard_libraries

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fastvit_cli.checkpoints.load import LoadedModel
     from fastvit_cli.checkpoints.metadata import ModelInfo
     from fastvit_cli.checkpoints.select import ModelSource
-    from fastvit_cli.data.config import DataConfig
+    from fastvit_cli.data.data_options import DataConfig
     from fastvit_cli.data.loader import RealImages
     from fastvit_cli.data.sources import DataChoice
 

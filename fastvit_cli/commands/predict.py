@@ -2,7 +2,7 @@
 
 from fastvit_cli.commands.inputs import announced_source
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
-from fastvit_cli.evaluation.config import TABLE, PredictConfig
+from fastvit_cli.evaluation.validate_options import TABLE, PredictConfig
 from fastvit_cli.ui.session import Session
 
 
@@ -17,8 +17,7 @@ def predict(config: PredictConfig, session: Session) -> int:
     from fastvit_cli.data.deep_images import deep_words
     from fastvit_cli.data.passed_over import passed_over_words
     from fastvit_cli.devices import resolve_device
-    from fastvit_cli.evaluation.predict import find_images
-    from fastvit_cli.evaluation.predict import predict as guess
+    from fastvit_cli.evaluation.predict import find_images, guess
     from fastvit_cli.runtimes.engines import with_engine
     from fastvit_cli.runtimes.open import open_source
     from fastvit_cli.ui.console import writing_to_stdout

@@ -2,7 +2,7 @@
 
 from fastvit_cli.commands.inputs import announced_data, announced_model, real_images
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
-from fastvit_cli.exporters.config import ReparamConfig
+from fastvit_cli.exporters.export_options import ReparamConfig
 from fastvit_cli.ui.session import Session
 
 
@@ -15,7 +15,7 @@ def reparam(config: ReparamConfig, session: Session) -> int:
 
     Example: [cyan]fastvit reparam --ckpt best.safetensors[/]
     """
-    from fastvit_cli.exporters.reparam import reparam as fuse_and_prove
+    from fastvit_cli.exporters.reparam import fuse_and_prove
     from fastvit_cli.ui.views import reparam_view
 
     loaded = announced_model(config, session, random_allowed=False)

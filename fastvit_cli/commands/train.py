@@ -40,7 +40,7 @@ def _train(given: GivenOptions, session: Session, world: World) -> int:
     from fastvit_cli.training.dry_run import dry_run
     from fastvit_cli.training.metric_logs import metric_logs
     from fastvit_cli.training.stopping import Stop
-    from fastvit_cli.training.train import train as run_training
+    from fastvit_cli.training.train import run_training
     from fastvit_cli.ui.dry_run_view import dry_run_view
     from fastvit_cli.ui.training_view import TrainingView, training_result
 

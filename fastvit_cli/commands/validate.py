@@ -9,7 +9,7 @@ from fastvit_cli.commands.inputs import announced_data, announced_source, check_
 from fastvit_cli.commands.signature import command_line
 from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, FastViTError
-from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.options import flag_of
 from fastvit_cli.ui.session import Session
 
@@ -58,7 +58,7 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     from fastvit_cli.checkpoints.select import trained_on
     from fastvit_cli.devices import resolve_device
     from fastvit_cli.evaluation.bulk import models_of
-    from fastvit_cli.evaluation.validate import validate as score
+    from fastvit_cli.evaluation.validate import score
     from fastvit_cli.runtimes.open import open_source
     from fastvit_cli.ui.report import prepare_folder, write_report
     from fastvit_cli.ui.validation_views import validation_view

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastvit_cli.data.config import DataConfig
+from fastvit_cli.data.data_options import DataConfig
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.deep_images import added_up, deep_words
 from fastvit_cli.data.images import Images

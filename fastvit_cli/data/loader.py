@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from fastvit_cli.data.config import MAX_BAD_IMAGES
+from fastvit_cli.data.data_options import MAX_BAD_IMAGES
 from fastvit_cli.data.deep_images import added_up
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
-from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, as_it_is
+from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, no_collate
 from fastvit_cli.data.transforms import Transform, evaluation_transform
 from fastvit_cli.data.workers import MOST_BY_DEFAULT, end_workers, most_workers, prepare_worker
 from fastvit_cli.devices import free_memory_mb, usable_cores
@@ -149,7 +149,7 @@ class ImageLoader:
             batch_sampler=self._batches,  # type: ignore[arg-type]  # declared for lists; whatever it gives is passed on
             num_workers=workers,
             prefetch_factor=_PREFETCHED if workers else None,
-            collate_fn=as_it_is,
+            collate_fn=no_collate,
             worker_init_fn=prepare_worker,
             persistent_workers=workers > 0,
             multiprocessing_context=start_method if workers else None,
@@ -199,11 +199,11 @@ class ImageLoader:
             FastViTError: more than `max_bad_images` cannot be read by all processes together.
         """
         mine = (Unreadable(name, reason) for name, reason in self.unreadable.items())
-        return self._first_seen(world.gathered(mine))
+        return self._first_seen(world.all_gather(mine))
 
     def all_deep(self, world: World) -> dict[str, int]:
         """What all processes have in `deep`, added up."""
-        return added_up(world.gathered(self.deep.items()))
+        return added_up(world.all_gather(self.deep.items()))
 
     def _first_seen(self, unreadable: Iterable[Unreadable]) -> tuple[Unreadable, ...]:
         new = tuple({bad.name: bad for bad in unreadable if bad.name not in self.unreadable}.values())

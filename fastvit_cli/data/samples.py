@@ -140,7 +140,7 @@ class SampleReader(Dataset[Samples]):
             raise UnreadableImageError(reason_of(error)) from error
 
 
-def as_it_is(samples: Any) -> Any:
+def no_collate(samples: Any) -> Any:
     """Collates nothing: `SampleReader` gives whole batches already."""
     return samples
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastvit_cli.data import pixel_operations, resizing
-from fastvit_cli.data.config import FAST, PIL, RANDOM
+from fastvit_cli.data.data_options import FAST, PIL, RANDOM
 from fastvit_cli.data.decoding import Box, Pixels
 from fastvit_cli.data.opencv import opencv
 from fastvit_cli.data.picture import Picture
@@ -54,7 +54,7 @@ def evaluation_transform(preprocessing: Preprocessing, kind: str = FAST) -> Tran
         kind: `pil` for timm's exact pixels; `fast` differs by 0.003 grey levels on average.
     """
     if kind == PIL or preprocessing.interpolation not in resizing.FILTERS:
-        return _OfWhole(_OnPilImages(_timm_evaluation(preprocessing)))
+        return _WholePicture(_OnPilImages(_timm_evaluation(preprocessing)))
     side = resizing.resized_side(preprocessing.img_size, preprocessing.crop_pct)
     return _FastEvaluation(side, preprocessing.img_size, preprocessing.interpolation)
 
@@ -67,7 +67,7 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation,
     """
     crop_and_mirror, changes, to_array = _timm_training(preprocessing, augmentation)
     if kind == PIL:
-        return _OfWhole(_OnPilImages(_InTurn((crop_and_mirror, changes, to_array))))
+        return _WholePicture(_OnPilImages(_InTurn((crop_and_mirror, changes, to_array))))
     return _FastTraining(
         preprocessing.img_size,
         RANDOM_FILTERS if augmentation.interpolation == RANDOM else (augmentation.interpolation,),
@@ -109,7 +109,7 @@ class _FastTraining:
 
 
 @dataclass(frozen=True)
-class _OfWhole:
+class _WholePicture:
     """A change of an image that is decoded as a whole."""
 
     change: Change

@@ -11,8 +11,8 @@ from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES, WEIGHTS_SUFFIXES
 from fastvit_cli.checkpoints.select import find_checkpoint, local_path, trained_on
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, first_line
-from fastvit_cli.evaluation.config import ValidateConfig
-from fastvit_cli.evaluation.validate import Listeners, validate
+from fastvit_cli.evaluation.validate import Listeners, score
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.runtimes.exported import CODE_SUFFIXES
 from fastvit_cli.runtimes.open import open_runtime
 
@@ -137,7 +137,7 @@ def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Li
     file = find_checkpoint(path) or path
     opened = open_runtime(file, device, config.ema, config.ckpt_key, listeners.note, config.trust)
     data = choose_data(config.data, trained_on(file, opened.info))
-    result = validate(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result
+    result = score(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result
     return ModelRow(
         model=result.model,
         variant=result.variant,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastvit_cli.evaluation.evaluate import InMemory
+from fastvit_cli.evaluation.evaluate import SplitWhenOutOfMemory
 from fastvit_cli.evaluation.metrics import hits
 from fastvit_cli.runtimes.base import Runtime
 from fastvit_cli.runtimes.compare import Comparison, ComparisonCounter, check_same_outputs
@@ -63,7 +63,7 @@ class PairCounter:
     def __init__(self, first: Runtime, other: Runtime, class_names: tuple[str, ...]) -> None:
         self._first = first
         self._other = other
-        self._forward = InMemory(other)
+        self._forward = SplitWhenOutOfMemory(other)
         self._names = class_names
         self._logits = ComparisonCounter()
         self._hits = self._other_hits = 0

@@ -55,7 +55,7 @@ def evaluate(
         FastViTError: no image, or too few of them, can be read.
         WorkFailedError: there is no memory for a single image.
     """
-    forward = InMemory(runtime, on_smaller_batch)
+    forward = SplitWhenOutOfMemory(runtime, on_smaller_batch)
     counter = ScoreCounter()
     total = len(loader.images)
     started = time.perf_counter()
@@ -91,7 +91,7 @@ def evaluate(
     )
 
 
-class InMemory:
+class SplitWhenOutOfMemory:
     """Logits in as many parts as the device has memory for, found by halving."""
 
     def __init__(self, runtime: Runtime, on_smaller_batch: Callable[[int], None] | None = None) -> None:

@@ -20,8 +20,8 @@ from fastvit_cli.data.passed_over import HIDDEN, kind_of, passed_over_words
 from fastvit_cli.data.picture import Picture, reason_of
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.evaluation.config import PredictConfig
-from fastvit_cli.evaluation.evaluate import InMemory
+from fastvit_cli.evaluation.evaluate import SplitWhenOutOfMemory
+from fastvit_cli.evaluation.validate_options import PredictConfig
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import Runtime
 
@@ -131,7 +131,7 @@ def class_names(info: ModelInfo) -> tuple[str, ...]:
     )
 
 
-def predict(
+def guess(
     config: PredictConfig,
     runtime: Runtime,
     found: FoundImages,
@@ -148,7 +148,7 @@ def predict(
         FastViTError: the model is no classifier.
         WorkFailedError: the device has no memory for one image.
     """
-    names, forward = class_names(runtime.info), InMemory(runtime)
+    names, forward = class_names(runtime.info), SplitWhenOutOfMemory(runtime)
     preprocessing = runtime.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=True)
     rows: list[ImageGuesses] = []
     deep: Counter[str] = Counter()
@@ -183,7 +183,7 @@ def _read(
 
 
 def _guesses(
-    forward: InMemory, pixels: list[Pixels], names: tuple[str, ...], count: int
+    forward: SplitWhenOutOfMemory, pixels: list[Pixels], names: tuple[str, ...], count: int
 ) -> Iterator[tuple[Guess, ...]]:
     if not pixels:
         return

@@ -22,12 +22,12 @@ from fastvit_cli.evaluation.calibration import (
 )
 from fastvit_cli.evaluation.class_metrics import ClassScore, Confused, mean_f1
 from fastvit_cli.evaluation.comparison import ComparedModels
-from fastvit_cli.evaluation.config import ValidateConfig
-from fastvit_cli.evaluation.details import Details
+from fastvit_cli.evaluation.counters import EvaluationCounters
 from fastvit_cli.evaluation.evaluate import evaluate
 from fastvit_cli.evaluation.label_files import RealScores, read_valid_labels
 from fastvit_cli.evaluation.predictions import Mistake, Prediction, PredictionList
 from fastvit_cli.evaluation.subset import SubsetRuntime, images_of
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import Runtime
 from fastvit_cli.runtimes.engines import AUTO, TORCH, with_engine
@@ -129,7 +129,7 @@ class Listeners:
     note: Callable[[str], None] | None = None
 
 
-def validate(
+def score(
     config: ValidateConfig,
     opened: Runtime,
     data: DataChoice,
@@ -167,7 +167,8 @@ def validate(
         None if other is None else with_engine(other, _engine(config, other), preprocessing.img_size, len(images))
     )
     runtime = _restricted(chosen.runtime, allowed)
-    details = Details(config, images, runtime, None if second is None else _restricted(second.runtime, allowed))
+    other_runtime = None if second is None else _restricted(second.runtime, allowed)
+    counters = EvaluationCounters(config, images, runtime, other_runtime)
     loader = ImageLoader(
         images,
         evaluation_transform(preprocessing, config.transforms),
@@ -181,14 +182,14 @@ def validate(
         world_size=world.size,
     )
     with worker_death_explained(loader.workers):
-        found = evaluate(runtime, loader, tell.progress, tell.unreadable, details.add, tell.smaller_batch, world)
-    details.add_up(world)
+        found = evaluate(runtime, loader, tell.progress, tell.unreadable, counters.add, tell.smaller_batch, world)
+    counters.add_up(world)
     if found.scores.not_finite:
         raise WorkFailedError(
             f"'{model}' gives NaN or infinity for {found.scores.not_finite} of {found.scores.num_images:,} images.",
             "Pass a checkpoint from before its training diverged; where half precision overflows, a file in float32.",
         )
-    scores, bins, classes = found.scores, details.calibration.bins, details.classes.scores(images.class_names)
+    scores, bins, classes = found.scores, counters.calibration.bins, counters.classes.scores(images.class_names)
     low, high = wilson_interval(round(scores.top1 * scores.num_images / 100.0), scores.num_images)
     result = ValidateResult(
         model=model,
@@ -210,8 +211,8 @@ def validate(
         loss=scores.loss,
         mean_f1=mean_f1(classes),
         calibration_error=expected_calibration_error(bins),
-        real=None if details.real is None else details.real.scores,
-        comparison=None if details.pair is None else details.pair.result(str(config.compare)),
+        real=None if counters.real is None else counters.real.scores,
+        comparison=None if counters.pair is None else counters.pair.result(str(config.compare)),
         images_per_second=found.images_per_second,
         data_wait=found.data_wait,
         unreadable=found.unreadable,
@@ -219,14 +220,14 @@ def validate(
         passed_over=dict(images.passed_over),
         published_top1=published_top1,
         classes=classes,
-        most_confused=details.classes.most_confused(images.class_names),
+        most_confused=counters.classes.most_confused(images.class_names),
         reliability=bins,
     )
-    return Validation(result, None if details.listed is None else _report_data(details, details.listed))
+    return Validation(result, None if counters.listed is None else _report_data(counters, counters.listed))
 
 
-def _report_data(details: Details, listed: PredictionList) -> ReportData:
-    return ReportData(details.classes.confusion, tuple(listed.predictions), listed.gallery())
+def _report_data(counters: EvaluationCounters, listed: PredictionList) -> ReportData:
+    return ReportData(counters.classes.confusion, tuple(listed.predictions), listed.gallery())
 
 
 def _labelled_images(

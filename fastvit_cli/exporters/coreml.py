@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import FastViTError, conversion_failed
-from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.coreml_compress import (
     KEPT_IN_FLOAT32,
     compressed,
@@ -17,6 +16,7 @@ from fastvit_cli.exporters.coreml_compress import (
     require_compression,
 )
 from fastvit_cli.exporters.coreml_package import make_reproducible, package_replaced_when_done
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.checksum import BLANK, CHECKSUM_KEY, add_checksum

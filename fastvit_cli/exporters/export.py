@@ -17,8 +17,8 @@ from fastvit_cli.data.loader import RealImages
 from fastvit_cli.data.sources import is_found_anywhere
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, random_images
-from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import Calibration, Step, choose_output
 from fastvit_cli.exporters.snippets import snippet_path, write_snippet
@@ -61,7 +61,7 @@ class ExportResult:
     snippet_file: str
 
 
-def export(
+def write_export(
     config: ExportConfig,
     loaded: LoadedModel,
     real: RealImages | None = None,

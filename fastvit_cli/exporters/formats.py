@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from fastvit_cli.checkpoints.metadata import ModelInfo
-    from fastvit_cli.exporters.config import ExportConfig
+    from fastvit_cli.exporters.export_options import ExportConfig
     from fastvit_cli.exporters.outputs import Calibration
     from fastvit_cli.models.network import FastViT
 

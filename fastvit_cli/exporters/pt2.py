@@ -8,7 +8,7 @@ import torch
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import conversion_failed
-from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.checksum import add_checksum

@@ -9,7 +9,7 @@ from fastvit_cli.checkpoints.layouts import Naming
 from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
 from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.exporters.config import ReparamConfig
+from fastvit_cli.exporters.export_options import ReparamConfig
 from fastvit_cli.exporters.fusion_proof import FusionProof, prove_fusion
 from fastvit_cli.exporters.outputs import Step, choose_output
 from fastvit_cli.models.cost import Cost, network_cost
@@ -46,7 +46,7 @@ class ReparamResult:
     proof: FusionProof
 
 
-def reparam(
+def fuse_and_prove(
     config: ReparamConfig,
     loaded: LoadedModel,
     images: Tensor | None = None,

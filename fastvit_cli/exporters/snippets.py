@@ -7,7 +7,7 @@ from string import Template
 from fastvit_cli.atomic import write_text
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.resizing import resized_side
-from fastvit_cli.exporters.config import ExportConfig
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.names import printable
 
 _FILTERS = {"bicubic": "BICUBIC", "bilinear": "BILINEAR", "nearest": "NEAREST"}

@@ -13,10 +13,10 @@ from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.options import AUTO
 from fastvit_cli.training.build import build_trainer
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import BatchSizeFound, BatchSizeTried, TrainEvent
 from fastvit_cli.training.memory import estimated_memory
-from fastvit_cli.training.update import Rates, Updater
+from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.train_step import Rates, TrainStep
 
 _SMALLEST = 8  # to begin with, where nothing else is asked for
 _LARGEST_ON_GPU, _LARGEST_ON_CPU = 1024, 64  # beyond these nothing becomes faster
@@ -45,7 +45,7 @@ def find_batch_size(
     found, sizes = _search(config, data, loaded, on_event, world)
     config = replace(config, batch_size=found)
     if world.size > 1:  # the run's config.yaml must mean the same for any number of processes
-        config = replace(config, total_batch_size=config.images_an_update)
+        config = replace(config, total_batch_size=config.effective_batch_size)
     on_event(BatchSizeFound(found, config.accumulation, of_memory=found != sizes[-1]))
     return config
 
@@ -146,7 +146,7 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
     return best
 
 
-def _two_updates(updater: Updater, size: int) -> None:
+def _two_updates(updater: TrainStep, size: int) -> None:
     """The second one has all that the optimizer keeps beside it."""
     info = updater.info
     side = info.preprocessing.img_size

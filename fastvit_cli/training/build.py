@@ -13,10 +13,10 @@ from fastvit_cli.data.transforms import Augmentation, evaluation_transform, trai
 from fastvit_cli.devices import resolve_device
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config import NO_POLICY, TrainConfig
 from fastvit_cli.training.events import ImagesListed, TrainEvent
-from fastvit_cli.training.start import prepare_start
+from fastvit_cli.training.initial_model import build_initial_model
 from fastvit_cli.training.teacher import open_teacher
+from fastvit_cli.training.train_options import NO_POLICY, TrainConfig
 from fastvit_cli.training.trainer import Trainer
 
 _FEW_UPDATES = 10  # an epoch
@@ -48,7 +48,7 @@ def build_trainer(
     few = _check_enough(config, train_images)
     passed_over = passed_over_words(train_images.passed_over, val_images.passed_over)
     seed_everything(config.seed)
-    start = prepare_start(config, loaded, train_images, data.name)
+    start = build_initial_model(config, loaded, train_images, data.name)
     start = replace(start, notes=(*start.notes, *few, *lacking, *((passed_over,) if passed_over else ())))
     teacher = open_teacher(config, start.info, train_images, device) if config.distils else None
     if teacher is not None and teacher.assumed:
@@ -94,7 +94,7 @@ def _check_enough(config: TrainConfig, images: Images) -> tuple[str, ...]:
     Raises:
         FastViTError: too few for a single update, or all of one class.
     """
-    count, needed = len(images), config.images_an_update
+    count, needed = len(images), config.effective_batch_size
     if len(images.class_names) == 1:
         raise FastViTError(
             f"All training images are of one class, '{images.class_names[0]}': there is nothing to tell apart.",

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data import turbojpeg
-from fastvit_cli.data.config import FAST
+from fastvit_cli.data.data_options import FAST
 from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import describe_device
@@ -16,11 +16,11 @@ from fastvit_cli.models.cost import Cost, network_cost
 from fastvit_cli.options import AUTO
 from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import recipe_of
 from fastvit_cli.training.events import TrainEvent
 from fastvit_cli.training.memory import Memory, estimated_memory
+from fastvit_cli.training.resolve_options import recipe_of
 from fastvit_cli.training.teacher import open_teacher
+from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.trainer import Trainer
 
 _SHOWN_RATES = 10
@@ -103,7 +103,7 @@ def dry_run(
         steps_per_epoch=trainer.steps,
         updates=trainer.steps * config.epochs,
         warmup_updates=trainer.schedule.warmup_steps,
-        images_an_update=config.images_an_update,
+        images_an_update=config.effective_batch_size,
         rates=_rates(trainer),
         memory=estimated_memory(config, network),
         batch_shape=tuple(batch.images.shape),

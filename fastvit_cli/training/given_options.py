@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import read_config_file
+from fastvit_cli.training.resolve_options import read_config_file
+from fastvit_cli.training.train_options import TrainConfig
 
 
 @dataclass(frozen=True)

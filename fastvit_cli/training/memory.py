@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.models.network import FastViT
-from fastvit_cli.training.config import TrainConfig
+from fastvit_cli.training.train_options import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any, Protocol, Self
 
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.errors import FastViTError, first_line
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import recipe_of
 from fastvit_cli.training.events import EpochDone, RunStarted, StepDone, TrainEvent
+from fastvit_cli.training.resolve_options import recipe_of
+from fastvit_cli.training.train_options import TrainConfig
 
 _POINTS_AN_EPOCH = 50  # of what changes with each step
 _WANDB_ID = "wandb_id.txt"

@@ -12,11 +12,11 @@ from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE, DataChoice, cho
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.options import AUTO, ModelConfig
 from fastvit_cli.training import resume
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import option_sources, recipe_values, resolve_config
 from fastvit_cli.training.given_options import GivenOptions, StoredRun
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
+from fastvit_cli.training.resolve_options import option_sources, recipe_values, resolve_config
 from fastvit_cli.training.run_folder import STATE, RunFolder
+from fastvit_cli.training.train_options import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _plan_new_run(given: GivenOptions, steps: PlanSteps) -> RunPlan:
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
     # The run's config.yaml must mean the same for any number of processes.
     if given.processes > 1 and config.batch_size != AUTO:
-        config = replace(config, total_batch_size=config.images_an_update)
+        config = replace(config, total_batch_size=config.effective_batch_size)
     precedence = " What the --config file sets goes before it." if given.in_file else ""
     steps.on_event(PlanNote(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}"))
     if recipe.warning:

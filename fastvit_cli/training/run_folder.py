@@ -19,11 +19,11 @@ from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.names import ODD
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import config_to_yaml
 from fastvit_cli.training.events import EpochDone
 from fastvit_cli.training.ownership import owned
+from fastvit_cli.training.resolve_options import config_to_yaml
 from fastvit_cli.training.state_file import read_state, write_state
+from fastvit_cli.training.train_options import TrainConfig
 
 METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"
 _WRITTEN = (CONFIG, BEST, LAST, STATE, METRICS, LOG, CURVES)
@@ -87,7 +87,7 @@ class RunFolder:
         if self.writes:
             save_checkpoint(self.last, weights, replace(info, epoch=finished_epochs, top1=top1))
 
-    def take_up(self, config: TrainConfig, why: str) -> None:
+    def record_change(self, config: TrainConfig, why: str) -> None:
         """Note what a run goes on with: some options may have changed. What a kill -9 left half-written goes."""
         if not self.writes:
             return

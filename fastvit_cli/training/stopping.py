@@ -52,7 +52,7 @@ class StopRequests:
         self._signalled: Stop | None = None
         self._output_closed = False
 
-    def told_to(self, listener: Callable[[T], None]) -> Callable[[T], None]:
+    def listening(self, listener: Callable[[T], None]) -> Callable[[T], None]:
         """The listener, but where the reader of its output is gone, as `| head` goes, that asks for the end."""
 
         def on_event(event: T) -> None:

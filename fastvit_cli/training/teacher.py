@@ -20,11 +20,11 @@ from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.runtimes.base import Runtime
 from fastvit_cli.runtimes.open import open_source
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import TeacherTimed, TrainEvent
+from fastvit_cli.training.train_options import TrainConfig
 
 if TYPE_CHECKING:
-    from fastvit_cli.training.update import Updater
+    from fastvit_cli.training.train_step import TrainStep
 
 _ANOTHER = "Pass another --teacher, or --distillation-type none to learn from the labels alone."
 
@@ -175,7 +175,7 @@ class TeacherCost:
 
     _FIRST, _LAST = 1, 4  # the very first step still allocates and compiles
 
-    def __init__(self, updater: "Updater") -> None:
+    def __init__(self, updater: "TrainStep") -> None:
         self._updater = updater
         self._seconds = 0.0
         self._started = 0.0

@@ -15,12 +15,12 @@ from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
 from fastvit_cli.training.resume import check_weights
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
 from fastvit_cli.training.same_data import refuse_other_data
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
+from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.trainer import Trainer
 
 _FIRST_STEPS = 5  # in which a batch that is too large shows
@@ -55,7 +55,7 @@ class TrainResult:
     history: tuple[EpochDone, ...]
 
 
-def train(
+def run_training(
     config: TrainConfig,
     data: DataChoice,
     loaded: LoadedModel | None = None,
@@ -91,21 +91,21 @@ def train(
             if folder.has_state:
                 _go_on(trainer, folder)
             if folder is resume:
-                folder.take_up(config, "resumed")
+                folder.record_change(config, "resumed")
             on_event(_describe(trainer, folder))
             try:
                 with (
                     stop_requests(config.time_limit, world.largest) as requests,
                     worker_death_explained(trainer.train_loader.workers),
                 ):
-                    stopped = _run_epochs(trainer, folder, requests, requests.told_to(on_event))
+                    stopped = _run_epochs(trainer, folder, requests, requests.listening(on_event))
                 return _result(trainer, folder, time.perf_counter() - started, stopped)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
                 config = _with_half_the_batch(trainer, error)
                 del trainer  # or its memory would be missing for the next
-                folder.take_up(config, f"out of memory, again with {config.batch_size} images at once")
+                folder.record_change(config, f"out of memory, again with {config.batch_size} images at once")
                 on_event(BatchHalved(config.batch_size, config.accumulation))
 
 

@@ -18,7 +18,6 @@ from fastvit_cli.models.network import FastViT
 from fastvit_cli.optim.losses import balanced_class_weights
 from fastvit_cli.optim.schedules import CosineSchedule, cosine_weight_decay
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import (
     DeepImagesRead,
@@ -31,10 +30,11 @@ from fastvit_cli.training.events import (
     ValidationProgress,
     best_of,
 )
+from fastvit_cli.training.initial_model import Start
 from fastvit_cli.training.same_data import TrainedOn
-from fastvit_cli.training.start import Start
 from fastvit_cli.training.teacher import Teacher, TeacherCost
-from fastvit_cli.training.update import Rates, Updater
+from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.train_step import Rates, TrainStep
 
 Listener = Callable[[TrainEvent], None]
 MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
@@ -72,9 +72,9 @@ class Trainer:
             if config.class_weights == "balanced"
             else None
         )
-        self.updater = Updater(config, start.network, start.info, device, weights, teacher, world)
+        self.updater = TrainStep(config, start.network, start.info, device, weights, teacher, world)
         self._teacher_cost = TeacherCost(self.updater)
-        self.steps = len(train_loader.images) // config.images_an_update
+        self.steps = len(train_loader.images) // config.effective_batch_size
         self.schedule = CosineSchedule(
             peak=config.lr,
             floor=config.min_lr,
@@ -95,7 +95,7 @@ class Trainer:
         self.history: list[EpochDone] = []
         self._deep_were_told = False
         self.time_left = TimeLeft(
-            self.steps, config.epochs, len(val_loader.images) / (self.steps * config.images_an_update)
+            self.steps, config.epochs, len(val_loader.images) / (self.steps * config.effective_batch_size)
         )
 
     @property
@@ -128,7 +128,7 @@ class Trainer:
             after_step()
         trained = time.perf_counter() - started
         row = self._scored(
-            on_event, after_step, started, trained, (self.steps - first) * self.config.images_an_update
+            on_event, after_step, started, trained, (self.steps - first) * self.config.effective_batch_size
         )
         if first == 0:
             self.time_left.epoch_took(row.seconds)
@@ -180,7 +180,7 @@ class Trainer:
             loss=loss,
             top1=top1,
             lr=lr,
-            images_per_second=steps * self.config.images_an_update / seconds,
+            images_per_second=steps * self.config.effective_batch_size / seconds,
             data_wait=self.train_loader.seconds_waited / seconds,
             memory_mb=peak_memory_mb(self.device),
             seconds_left=self.time_left.after(self.epoch, self.step),
@@ -189,7 +189,7 @@ class Trainer:
     def _means(self) -> tuple[float, float]:
         """Loss and top-1 in percent of the epoch so far, over the updates that were made."""
         made = max(1, self.step - self.updater.skipped.this_epoch)
-        return self._loss_sum / made, 100.0 * self._hits / (made * self.config.images_an_update)
+        return self._loss_sum / made, 100.0 * self._hits / (made * self.config.effective_batch_size)
 
     def _scored(
         self, on_event: Listener, after_step: Callable[[], None], started: float, trained: float, images: int
@@ -212,7 +212,7 @@ class Trainer:
             world=self.world,
         )
         scores = found.scores
-        if images == self.steps * self.config.images_an_update:
+        if images == self.steps * self.config.effective_batch_size:
             self._tell_deep_once(found.deep, on_event)
         seconds = time.perf_counter() - started
         if scores.not_finite == scores.num_images:

@@ -8,8 +8,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fastvit_cli.evaluation.config import CSV
 from fastvit_cli.evaluation.predict import PredictResult
+from fastvit_cli.evaluation.validate_options import CSV
 from fastvit_cli.names import visible
 from fastvit_cli.ui.session import print_json
 

@@ -10,7 +10,7 @@ from helpers.bench_runs import Simulate, assert_only_error, config, results, sub
 from torch import Tensor
 
 from fastvit_cli.bench import engines, run, timer
-from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.bench.events import (
     BenchEvent,
     RoundDone,

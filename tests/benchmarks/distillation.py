@@ -15,9 +15,9 @@ from pathlib import Path
 from rich.console import Console
 
 from fastvit_cli.data.sources import DataChoice, choose_data
-from fastvit_cli.training.config_layers import resolve_config
 from fastvit_cli.training.events import EpochDone, TrainEvent
-from fastvit_cli.training.train import train
+from fastvit_cli.training.resolve_options import resolve_config
+from fastvit_cli.training.train import run_training
 from fastvit_cli.ui.tables import data_table
 
 SHARE = 10  # every tenth image of each class
@@ -48,7 +48,7 @@ def best_top1(data: DataChoice, output: Path, **options: object) -> tuple[float,
         if isinstance(event, EpochDone):
             Console(stderr=True).print(f"  {output.name} {event.epoch}/{event.epochs}: {event.val_top1:.2f} %")
 
-    result = train(resolve_config({**options, "output": str(output)}, "demo"), data, on_event=tell)
+    result = run_training(resolve_config({**options, "output": str(output)}, "demo"), data, on_event=tell)
     assert result.top1 is not None
     assert result.best_ckpt is not None
     return result.top1, result.best_ckpt

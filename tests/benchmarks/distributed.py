@@ -26,8 +26,8 @@ from fastvit_cli.distributed import ALONE, World, joined
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.update import Rates, Updater
+from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.train_step import Rates, TrainStep
 from fastvit_cli.ui.tables import data_table
 
 
@@ -40,7 +40,7 @@ def steps(options: argparse.Namespace, world: World, together: Barrier, seconds:
     info = ModelInfo(
         options.variant, "unfused", network.num_classes, default_preprocessing(get_variant(options.variant))
     )
-    updater = Updater(
+    updater = TrainStep(
         TrainConfig(variant=options.variant, batch_size=options.batch_size), network, info, device, world=world
     )
     updater.network.train()

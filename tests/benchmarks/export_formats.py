@@ -18,8 +18,8 @@ from helpers.loaded import loaded_model, pixels
 from rich.console import Console
 
 from fastvit_cli.data.loader import RealImages
-from fastvit_cli.exporters.config import ExportConfig
-from fastvit_cli.exporters.export import export
+from fastvit_cli.exporters.export import write_export
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.models.variants import VARIANTS
 
@@ -47,7 +47,7 @@ def main() -> None:
                     img_size=options.img_size,
                     output=str(Path(folder) / f"a{FORMATS[format_].suffix}"),
                 )
-                result = export(config, model, images)
+                result = write_export(config, model, images)
             check = result.check
             agreement = "–" if check.top1_agreement is None else f"{100 * check.top1_agreement:.1f} %"
             seconds = time.perf_counter() - started

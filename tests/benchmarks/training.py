@@ -33,8 +33,8 @@ from fastvit_cli.data.sources import choose_data
 from fastvit_cli.devices import peak_memory_mb, reset_peak_memory, resolve_device, synchronize
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.training.build import build_trainer
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import resolve_config
+from fastvit_cli.training.resolve_options import resolve_config
+from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.ui.tables import data_table
 
 PHOTO = (500, 375)

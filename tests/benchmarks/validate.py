@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 
 from fastvit_cli import create_model
 from fastvit_cli.data.sources import DataChoice
-from fastvit_cli.evaluation.config import ValidateConfig
-from fastvit_cli.evaluation.validate import Listeners, validate
+from fastvit_cli.evaluation.validate import Listeners, score
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.runtimes.open import open_runtime
 from fastvit_cli.ui.tables import data_table
 
@@ -56,7 +56,7 @@ def ours(ckpt: Path, folder: Path, workers: int, engine: str) -> Callable[[], Sc
         opened = open_runtime(ckpt, torch.device("cpu"))
         chosen: list[float] = []
         listeners = Listeners(engine=lambda _: chosen.append(time.perf_counter() - started))
-        result = validate(config, opened, data, str(ckpt), listeners=listeners).result
+        result = score(config, opened, data, str(ckpt), listeners=listeners).result
         start = f"{result.engine}, opened and converted in {chosen[0]:.1f} s"
         Console().print(f"  {start}, then {result.images_per_second:.1f} images/s")
         return result.images_per_second, result.top1

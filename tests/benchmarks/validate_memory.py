@@ -21,7 +21,7 @@ from fastvit_cli.data.packed_names import PackedNames
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import peak_memory_mb
 from fastvit_cli.evaluation import validate as room
-from fastvit_cli.evaluation.config import ValidateConfig
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.models.preprocessing import Preprocessing
 
 CLASSES = 1000

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from fastvit_cli.bench import run as bench_run
 from fastvit_cli.bench import timer
-from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.commands.bench import _subjects
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.ui import bench_files

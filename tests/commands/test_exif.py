@@ -107,7 +107,7 @@ def test_training_writes_what_it_did_into_its_files(
 
 
 def test_published_recipes_leave_images_as_they_lie() -> None:
-    from fastvit_cli.training.config_layers import resolve_config
+    from fastvit_cli.training.resolve_options import resolve_config
 
     for recipe, exif in (
         ("imagenet", False),

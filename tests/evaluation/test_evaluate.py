@@ -31,7 +31,7 @@ class WithOther(World):
     def add_up(self, tensor: torch.Tensor) -> torch.Tensor:
         return tensor
 
-    def gathered(self, items: Iterable[Any]) -> list[Any]:
+    def all_gather(self, items: Iterable[Any]) -> list[Any]:
         return [*items, ("16-bit PNG", 1) if isinstance(items, ItemsView) else THEIRS]
 
 

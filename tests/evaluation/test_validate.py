@@ -14,8 +14,8 @@ from helpers.loaded import loaded_model
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.evaluation.bulk import models_of
-from fastvit_cli.evaluation.config import ValidateConfig
-from fastvit_cli.evaluation.validate import Listeners, validate
+from fastvit_cli.evaluation.validate import Listeners, score
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 
@@ -24,7 +24,7 @@ def _config(**options: object) -> ValidateConfig:
 
 
 def test_every_part_is_about_the_same_images(five_classes: DataChoice, colours: Colours, tmp_path: Path) -> None:
-    found = validate(_config(report=str(tmp_path)), colours, five_classes, "colours")
+    found = score(_config(report=str(tmp_path)), colours, five_classes, "colours")
     result, report = found.result, found.report
     assert report is not None
     assert result.num_images == 30
@@ -44,15 +44,15 @@ def test_every_part_is_about_the_same_images(five_classes: DataChoice, colours: 
 
 
 def test_without_a_report_nothing_is_kept_by_image(five_classes: DataChoice, colours: Colours) -> None:
-    assert validate(_config(), colours, five_classes, "colours").report is None
+    assert score(_config(), colours, five_classes, "colours").report is None
 
 
 def test_comparison_with_itself_and_another(five_classes: DataChoice, colours: Colours) -> None:
-    same = validate(_config(compare="same"), colours, five_classes, "colours", other=Colours()).result.comparison
+    same = score(_config(compare="same"), colours, five_classes, "colours", other=Colours()).result.comparison
     assert same is not None
     assert (same.num_flips, same.p_value, same.logits.max_abs_error) == (0, 1.0, 0.0)
     shifted = Colours(shift=9.0)
-    other = validate(_config(compare="it"), colours, five_classes, "colours", other=shifted).result.comparison
+    other = score(_config(compare="it"), colours, five_classes, "colours", other=shifted).result.comparison
     assert other is not None
     assert other.num_flips == len(other.flips) > 0
     assert other.logits.top1_agreement == pytest.approx(1 - other.num_flips / 30)
@@ -62,9 +62,9 @@ def test_comparison_with_itself_and_another(five_classes: DataChoice, colours: C
 def test_what_is_compared_runs_as_it_is_in_the_file(five_classes: DataChoice, colours: Colours) -> None:
     loaded = loaded_model("t8")
     network = TorchRuntime(loaded.network, loaded.info, torch.device("cpu"))
-    result = validate(_config(compare="exported"), network, five_classes, "x", other=colours).result
+    result = score(_config(compare="exported"), network, five_classes, "x", other=colours).result
     assert (result.engine_reason, result.engine) == ("as it is in the file", "torch")
-    explicit = validate(_config(compare="exported", engine="torch"), network, five_classes, "x", other=colours).result
+    explicit = score(_config(compare="exported", engine="torch"), network, five_classes, "x", other=colours).result
     assert explicit.comparison == result.comparison, "an engine for weights does not trouble an exported file"
 
 
@@ -72,35 +72,34 @@ def test_models_of_other_classes_are_not_compared(five_classes: DataChoice, colo
     other = Colours()
     other.info = replace(other.info, class_names=("ant", "bee", "cow", "emu", "dog"))
     with pytest.raises(FastViTError, match="class 3 is 'dog' to one, 'emu' to the other"):
-        validate(_config(compare="other"), colours, five_classes, "x", other=other)
+        score(_config(compare="other"), colours, five_classes, "x", other=other)
     other.info = replace(other.info, num_classes=4, class_names=None)
     with pytest.raises(FastViTError, match="5 classes, the one to compare 4"):
-        validate(_config(compare="other"), colours, five_classes, "x", other=other)
+        score(_config(compare="other"), colours, five_classes, "x", other=other)
 
 
 def test_a_model_without_a_classifier(five_classes: DataChoice, colours: Colours) -> None:
     colours.info = replace(colours.info, num_classes=0, class_names=None)
     with pytest.raises(FastViTError, match="is no classifier"):
-        validate(_config(), colours, five_classes, "x")
+        score(_config(), colours, five_classes, "x")
 
 
 def test_a_subset_of_the_classes(five_classes: DataChoice, colours: Colours, tmp_path: Path) -> None:
     (tmp_path / "all.txt").write_text("0\n1\n2\n3\n4\n")
-    whole = validate(_config(), colours, five_classes, "colours").result
+    whole = score(_config(), colours, five_classes, "colours").result
     assert (
-        validate(_config(valid_labels=str(tmp_path / "all.txt")), colours, five_classes, "x").result.top1
-        == whole.top1
+        score(_config(valid_labels=str(tmp_path / "all.txt")), colours, five_classes, "x").result.top1 == whole.top1
     )
     (tmp_path / "some.txt").write_text("ant\nbee\n")
     with pytest.raises(FastViTError, match="images of 'cow', which"):
-        validate(_config(valid_labels=str(tmp_path / "some.txt")), colours, five_classes, "x")
+        score(_config(valid_labels=str(tmp_path / "some.txt")), colours, five_classes, "x")
     two = tmp_path / "two" / "val"
     two.mkdir(parents=True)
     for name in ("cow", "dog"):
         (two / name).symlink_to(Path(five_classes.name) / "val" / name)
     (tmp_path / "some.txt").write_text("cow\ndog\n")
     data = DataChoice("two", tmp_path / "two", "--data")
-    result = validate(_config(valid_labels=str(tmp_path / "some.txt")), colours, data, "x").result
+    result = score(_config(valid_labels=str(tmp_path / "some.txt")), colours, data, "x").result
     assert [row.name for row in result.classes] == ["cow", "dog"]
     assert result.top5 == 100.0
 
@@ -120,17 +119,17 @@ class Small(Colours):
 
 def test_out_of_memory_halves_the_batch(five_classes: DataChoice, colours: Colours) -> None:
     tried: list[int] = []
-    whole = validate(_config(), colours, five_classes, "colours").result
-    result = validate(_config(), Small(3), five_classes, "x", listeners=Listeners(smaller_batch=tried.append)).result
+    whole = score(_config(), colours, five_classes, "colours").result
+    result = score(_config(), Small(3), five_classes, "x", listeners=Listeners(smaller_batch=tried.append)).result
     assert tried == [4, 2]
     assert (result.top1, result.loss) == (whole.top1, pytest.approx(whole.loss))
     with pytest.raises(WorkFailedError, match="no memory for a single image"):
-        validate(_config(), Small(0), five_classes, "x")
+        score(_config(), Small(0), five_classes, "x")
 
 
 def test_what_gives_no_numbers_is_not_scored(five_classes: DataChoice) -> None:
     with pytest.raises(WorkFailedError, match="'x' gives NaN or infinity for 30 of 30 images"):
-        validate(_config(), Colours(sharpness=float("inf")), five_classes, "x")
+        score(_config(), Colours(sharpness=float("inf")), five_classes, "x")
 
 
 def test_models_of_a_folder_and_of_a_glob(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import coreml
 from fastvit_cli.exporters.check import check_export
-from fastvit_cli.exporters.config import ExportConfig
-from fastvit_cli.exporters.export import ExportResult, export
+from fastvit_cli.exporters.export import ExportResult, write_export
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
@@ -43,7 +43,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def exported(model: LoadedModel) -> ExportResult:
-    return export(ExportConfig(format="coreml"), model, RealImages(pixels(3)))
+    return write_export(ExportConfig(format="coreml"), model, RealImages(pixels(3)))
 
 
 def test_result(model: LoadedModel, exported: ExportResult) -> None:
@@ -106,7 +106,7 @@ def test_attention_as_tensors_in_batches(tmp_path: Path, monkeypatch: pytest.Mon
     model = loaded_model("sa12")
     output = tmp_path / "a.mlpackage"
     options = {"tensor_input": True, "logits": True, "batch_size": 3, "zip": True, "debug_drift": True}
-    result = export(ExportConfig(format="coreml", output=str(output), **options), model, RealImages(pixels(1)))
+    result = write_export(ExportConfig(format="coreml", output=str(output), **options), model, RealImages(pixels(1)))
     assert result.check.passed
     assert result.drift is not None
     assert result.drift.startswith("none of 83 layers differs")
@@ -157,7 +157,7 @@ def test_headless_without_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     model = loaded_model("t8")
-    result = export(ExportConfig(format="coreml", headless=True, precision="fp32"), model)
+    result = write_export(ExportConfig(format="coreml", headless=True, precision="fp32"), model)
     assert (result.output, result.check.passed) == ("fastvit_t8.mlpackage", True)
     assert capfd.readouterr() == ("", ""), "the libraries' own messages stay away"
     package = CoreMLEvaluator(Path(result.output))
@@ -197,7 +197,7 @@ def test_overflow_of_float16_fails_the_check(tmp_path: Path) -> None:
         model.network.stages[0].blocks[0].mlp.conv.bn.weight.mul_(1e6)
         model.network.stages[0].blocks[0].mlp.conv.bn.bias.mul_(1e6)
         model.network.stages[0].blocks[0].mlp.fc1.weight.mul_(1e-6)
-    result = export(ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage")), model)
+    result = write_export(ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage")), model)
     assert not result.check.passed
     assert (tmp_path / "a.mlpackage").is_dir(), "the file stays for inspection"
 
@@ -211,7 +211,7 @@ def test_old_package_stays_until_the_new_one_is_complete(
     with monkeypatch.context() as patched:
         patched.setattr(coreml, "convert", _fail)
         with pytest.raises(WorkFailedError, match="could not convert"):
-            export(ExportConfig(format="coreml", output=str(output), force=True), model)
+            write_export(ExportConfig(format="coreml", output=str(output), force=True), model)
     assert [path.name for path in tmp_path.rglob("*")] == ["a.mlpackage", "old"]
 
     def convert(*_: object, **__: object) -> Any:
@@ -220,7 +220,7 @@ def test_old_package_stays_until_the_new_one_is_complete(
         return coremltools.models.MLModel(exported.output, skip_model_load=True)
 
     monkeypatch.setattr(coreml, "convert", convert)  # which takes seconds, and is tested above
-    assert export(ExportConfig(format="coreml", output=str(output), force=True), model).check.passed
+    assert write_export(ExportConfig(format="coreml", output=str(output), force=True), model).check.passed
     assert not (output / "old").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mlpackage", "a.mlpackage.swift"]
 
@@ -237,7 +237,7 @@ def test_repeated_labels_stay_apart() -> None:
 
 
 def test_a_classifier_of_one_class(tmp_path: Path) -> None:
-    result = export(
+    result = write_export(
         ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage")), tiny_model(class_names=("ant",))
     )
     assert result.check.passed, result.check.problems
@@ -250,7 +250,7 @@ def test_names_that_core_ml_cannot_carry(name: str, tmp_path: Path) -> None:
     names = ("ant", name, *CLASS_NAMES[2:])
     model = replace(model, info=replace(model.info, class_names=names))
     with pytest.raises(FastViTError, match="name of class 1") as error:
-        export(ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage")), model)
+        write_export(ExportConfig(format="coreml", output=str(tmp_path / "a.mlpackage")), model)
     assert "--logits" in error.value.hint
     assert list(tmp_path.iterdir()) == []
 

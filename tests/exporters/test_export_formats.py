@@ -21,9 +21,9 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import coreml, coreml_compress, onnx_int8
 from fastvit_cli.exporters import onnx as onnx_exporter
-from fastvit_cli.exporters.config import ExportConfig
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
-from fastvit_cli.exporters.export import ExportResult, export
+from fastvit_cli.exporters.export import ExportResult, write_export
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.formats import FORMATS, list_formats
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.exporters.sensitivity import relative_change
@@ -194,7 +194,7 @@ def test_speed_of_int8_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_int8_needs_images(model: LoadedModel, tmp_path: Path) -> None:
     with pytest.raises(FastViTError, match="need images to calibrate with"):
-        export(ExportConfig(precision="int8", output=str(tmp_path / "a.onnx")), model)
+        write_export(ExportConfig(precision="int8", output=str(tmp_path / "a.onnx")), model)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -18,8 +18,8 @@ from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import onnx as onnx_exporter
 from fastvit_cli.exporters.check import AccuracyChange, check_export
-from fastvit_cli.exporters.config import ExportConfig
-from fastvit_cli.exporters.export import ExportResult, export
+from fastvit_cli.exporters.export import ExportResult, write_export
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.outputs import Step
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.open import open_runtime
@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
 
 @pytest.fixture(scope="module")
 def exported(model: LoadedModel) -> ExportResult:
-    return export(ExportConfig(format="onnx"), model, RealImages(pixels(3)))
+    return write_export(ExportConfig(format="onnx"), model, RealImages(pixels(3)))
 
 
 def test_result(model: LoadedModel, exported: ExportResult) -> None:
@@ -115,7 +115,7 @@ def test_attention_headless_another_size_over_an_old_file(tmp_path: Path, capfd:
     output.write_text("old")
     steps: list[Step] = []
     config = ExportConfig(output=str(output), headless=True, img_size=96, force=True)
-    result = export(config, model, None, steps.append)
+    result = write_export(config, model, None, steps.append)
     assert capfd.readouterr() == ("", ""), "the libraries' own messages stay away"
     assert result.check.passed
     assert result.check.top1_agreement is None
@@ -190,7 +190,7 @@ def test_existing_output_is_kept(model: LoadedModel, tmp_path: Path) -> None:
     output = tmp_path / "mine.onnx"
     output.write_text("precious")
     with pytest.raises(FastViTError) as error:
-        export(ExportConfig(output=str(output)), model)
+        write_export(ExportConfig(output=str(output)), model)
     assert "--force" in error.value.hint
     assert output.read_text() == "precious"
 
@@ -205,7 +205,7 @@ def test_failed_conversion_leaves_the_old_file(
     output = tmp_path / "old.onnx"
     output.write_text("old")
     with pytest.raises(WorkFailedError, match="could not export"):
-        export(ExportConfig(output=str(output), force=True), model)
+        write_export(ExportConfig(output=str(output), force=True), model)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.onnx", "old")]
 
 
@@ -214,4 +214,4 @@ def test_unwritable_output(model: LoadedModel, tmp_path: Path, format_: str) -> 
     (tmp_path / "file").write_text("")
     suffix = ".onnx" if format_ == "onnx" else ".mlpackage"
     with pytest.raises(FastViTError, match="Cannot write to"):
-        export(ExportConfig(format=format_, output=str(tmp_path / "file" / f"a{suffix}")), model)
+        write_export(ExportConfig(format=format_, output=str(tmp_path / "file" / f"a{suffix}")), model)

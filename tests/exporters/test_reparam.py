@@ -17,9 +17,9 @@ from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
 from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters import reparam as reparam_module
-from fastvit_cli.exporters.config import ReparamConfig
+from fastvit_cli.exporters.export_options import ReparamConfig
 from fastvit_cli.exporters.outputs import Step
-from fastvit_cli.exporters.reparam import reparam
+from fastvit_cli.exporters.reparam import fuse_and_prove
 from fastvit_cli.models.modules import LayerScale
 from fastvit_cli.models.variants import VARIANTS
 
@@ -44,7 +44,7 @@ def _assert_same_metadata(path: Path, source: LoadedModel, form: str) -> None:
 def test_branches(name: str, request: pytest.FixtureRequest) -> None:
     model: LoadedModel = request.getfixturevalue(name)
     steps: list[Step] = []
-    result = reparam(ReparamConfig(), model, on_event=steps.append)
+    result = fuse_and_prove(ReparamConfig(), model, on_event=steps.append)
     assert model.path is not None
     output = model.path.with_name("best_fused.safetensors")
     assert result.output == str(output)
@@ -70,7 +70,7 @@ def test_branches(name: str, request: pytest.FixtureRequest) -> None:
 
 def test_reference_layout(attention: LoadedModel, tmp_path: Path) -> None:
     output = tmp_path / "reference.safetensors"
-    result = reparam(ReparamConfig(layout="reference", output=str(output)), attention)
+    result = fuse_and_prove(ReparamConfig(layout="reference", output=str(output)), attention)
     assert (result.passed, result.layout) == (True, "reference")
     assert set(load_file(output)) == set(facts()["state_dicts"][attention.info.variant]["fused"])
     _assert_same_metadata(output, attention, "branches")
@@ -78,7 +78,7 @@ def test_reference_layout(attention: LoadedModel, tmp_path: Path) -> None:
 
 def test_all(attention: LoadedModel, tmp_path: Path) -> None:
     output = tmp_path / "all.safetensors"
-    result = reparam(ReparamConfig(fuse="all", output=str(output)), attention)
+    result = fuse_and_prove(ReparamConfig(fuse="all", output=str(output)), attention)
     assert result.passed
     assert result.proof.fusion_error_float64 < 1e-12
     assert result.params_after < attention.layout.variant.params_fused
@@ -88,23 +88,25 @@ def test_all(attention: LoadedModel, tmp_path: Path) -> None:
 
 def test_a_fused_file_is_converted_but_not_fused_again(small: LoadedModel, tmp_path: Path) -> None:
     fused, all_fused = tmp_path / "f.safetensors", tmp_path / "a.safetensors"
-    reparam(ReparamConfig(output=str(fused)), small)
+    fuse_and_prove(ReparamConfig(output=str(fused)), small)
     loaded = load_checkpoint(fused)
     for options in ({}, {"layout": "timm"}):
         with pytest.raises(FastViTError, match="is fused already") as error:
-            reparam(ReparamConfig(output=str(tmp_path / "x.safetensors"), **options), loaded)
+            fuse_and_prove(ReparamConfig(output=str(tmp_path / "x.safetensors"), **options), loaded)
         assert "--fuse all" in error.value.hint
 
     renamed = tmp_path / "r.safetensors"
-    assert reparam(ReparamConfig(layout="reference", output=str(renamed)), loaded).max_abs_error == 0.0
-    back = reparam(ReparamConfig(output=str(tmp_path / "b.safetensors")), load_checkpoint(renamed))
+    assert fuse_and_prove(ReparamConfig(layout="reference", output=str(renamed)), loaded).max_abs_error == 0.0
+    back = fuse_and_prove(ReparamConfig(output=str(tmp_path / "b.safetensors")), load_checkpoint(renamed))
     assert back.passed
     assert load_file(back.output).keys() == load_file(fused).keys()
 
-    assert reparam(ReparamConfig(fuse="all", output=str(all_fused)), loaded).passed
+    assert fuse_and_prove(ReparamConfig(fuse="all", output=str(all_fused)), loaded).passed
     for fuse in ("branches", "all"):
         with pytest.raises(FastViTError, match="all fused already"):
-            reparam(ReparamConfig(fuse=fuse, output=str(tmp_path / "x.safetensors")), load_checkpoint(all_fused))
+            fuse_and_prove(
+                ReparamConfig(fuse=fuse, output=str(tmp_path / "x.safetensors")), load_checkpoint(all_fused)
+            )
     assert not (tmp_path / "x.safetensors").exists()
 
 
@@ -112,15 +114,15 @@ def test_existing_output_is_kept_unless_forced(small: LoadedModel, tmp_path: Pat
     output = tmp_path / "mine.safetensors"
     output.write_text("precious")
     with pytest.raises(FastViTError, match="exists"):
-        reparam(ReparamConfig(output=str(output)), small)
+        fuse_and_prove(ReparamConfig(output=str(output)), small)
     assert output.read_text() == "precious"
-    assert reparam(ReparamConfig(output=str(output), force=True), small).passed
+    assert fuse_and_prove(ReparamConfig(output=str(output), force=True), small).passed
 
 
 def test_unwritable_output(small: LoadedModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FastViTError, match="Cannot write to"):
-        reparam(ReparamConfig(output=str(tmp_path / "file" / "a.safetensors")), small)
+        fuse_and_prove(ReparamConfig(output=str(tmp_path / "file" / "a.safetensors")), small)
 
 
 def test_a_wrong_file_fails_the_proof(small: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +132,7 @@ def test_a_wrong_file_fails_the_proof(small: LoadedModel, tmp_path: Path, monkey
         save_checkpoint(path, network, *rest)
 
     monkeypatch.setattr(reparam_module, "save_checkpoint", save_wrongly)
-    result = reparam(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
+    result = fuse_and_prove(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
     assert not result.passed
     assert result.proof.fusion_error_float64 < 1e-12, "the fusion was right; the file was not"
     assert result.proof.relative_error > 1e-5
@@ -150,7 +152,7 @@ def test_a_head_of_zeros_is_proved_too(tmp_path: Path, wrong: bool, monkeypatch:
 
     if wrong:
         monkeypatch.setattr(reparam_module, "save_checkpoint", save_wrongly)
-    result = reparam(ReparamConfig(output=str(tmp_path / "zero.safetensors")), model)
+    result = fuse_and_prove(ReparamConfig(output=str(tmp_path / "zero.safetensors")), model)
     assert result.passed is not wrong
     assert result.max_abs_error == pytest.approx(0.1 * wrong)
 
@@ -166,7 +168,7 @@ def test_a_wrong_fusion_fails_the_proof(small: LoadedModel, tmp_path: Path, monk
 
     right = reparam_module.reparameterize
     monkeypatch.setattr(reparam_module, "reparameterize", fuse_wrongly)
-    result = reparam(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
+    result = fuse_and_prove(ReparamConfig(output=str(tmp_path / "a.safetensors")), small)
     assert (result.passed, result.proof.relative_error < 1e-5) == (False, True)
     assert result.proof.fusion_error_float64 > 1e-10
 
@@ -174,7 +176,9 @@ def test_a_wrong_fusion_fails_the_proof(small: LoadedModel, tmp_path: Path, monk
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_all_fused_holds_on_every_variant(variant: str, tmp_path: Path) -> None:
     """Both proofs, and a written network without BatchNorm and layer scale."""
-    result = reparam(ReparamConfig(fuse="all", output=str(tmp_path / "all.safetensors")), loaded_model(variant))
+    result = fuse_and_prove(
+        ReparamConfig(fuse="all", output=str(tmp_path / "all.safetensors")), loaded_model(variant)
+    )
     assert result.passed
     assert result.proof.fusion_error_float64 < 1e-10
     assert result.proof.relative_error < 1e-5
@@ -188,13 +192,13 @@ def test_all_fused_holds_on_every_variant(variant: str, tmp_path: Path) -> None:
 
 def test_real_images_join_the_proof(small: LoadedModel, tmp_path: Path) -> None:
     config = ReparamConfig(output=str(tmp_path / "fused.safetensors"))
-    proof = reparam(config, small, pixels(3)).proof
+    proof = fuse_and_prove(config, small, pixels(3)).proof
     assert (proof.random_images, proof.real_images, proof.passed) == (4, 3, True)
 
 
 def test_the_cost_shrinks(small: LoadedModel, tmp_path: Path) -> None:
-    branches = reparam(ReparamConfig(output=str(tmp_path / "b.safetensors")), small)
-    everything = reparam(ReparamConfig(fuse="all", output=str(tmp_path / "a.safetensors")), small)
+    branches = fuse_and_prove(ReparamConfig(output=str(tmp_path / "b.safetensors")), small)
+    everything = fuse_and_prove(ReparamConfig(fuse="all", output=str(tmp_path / "a.safetensors")), small)
     before, fused, all_fused = branches.cost_before, branches.cost_after, everything.cost_after
     assert before.operations > fused.operations > all_fused.operations
     assert before.multiply_adds > fused.multiply_adds == all_fused.multiply_adds

@@ -18,8 +18,8 @@ from PIL import Image
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.exporters.config import ExportConfig
-from fastvit_cli.exporters.export import export
+from fastvit_cli.exporters.export import write_export
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.snippets import snippet
 from fastvit_cli.runtimes.open import open_runtime
 
@@ -110,9 +110,9 @@ def test_a_file_in_the_place_of_the_snippet_is_kept_unless_forced(tmp_path: Path
     mine = tmp_path / "mine.pt2.py"
     mine.write_text("precious")
     with pytest.raises(FastViTError, match=r"mine\.pt2\.py' exists"):
-        export(config, tiny_model())
+        write_export(config, tiny_model())
     assert [path.name for path in tmp_path.iterdir()] == ["mine.pt2.py"]
-    assert export(replace(config, force=True), tiny_model()).snippet_file == str(mine)
+    assert write_export(replace(config, force=True), tiny_model()).snippet_file == str(mine)
     assert "torch.export.load" in mine.read_text()
 
 

@@ -129,7 +129,7 @@ def _in_process(words: list[str]) -> tuple[int, str, str]:
 
 def trusting(path: str) -> list[str]:
     """The option that a file which may run code needs, as far as this program has it."""
-    from fastvit_cli.evaluation.config import ValidateConfig
+    from fastvit_cli.evaluation.validate_options import ValidateConfig
 
     has = any(item.name == "trust" for item in dataclasses.fields(ValidateConfig))
     return ["--trust"] if has and path.endswith((".pt2", ".torchscript")) else []

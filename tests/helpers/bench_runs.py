@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fastvit_cli.bench.config import BenchConfig
+from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.bench.events import (
     BenchRow,
 )

@@ -12,8 +12,8 @@ from helpers.loaded import SIZE, pixels
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import RealImages
-from fastvit_cli.exporters.config import ExportConfig
-from fastvit_cli.exporters.export import ExportResult, export
+from fastvit_cli.exporters.export import ExportResult, write_export
+from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.runtimes.checksum import CHECKSUM_KEY
@@ -28,7 +28,7 @@ Exports = Callable[..., ExportResult]
 def exported_to(model: LoadedModel, folder: Path, format_: str, **options: Any) -> ExportResult:
     output = folder / f"a{FORMATS[format_].suffix}"
     config = ExportConfig(format=format_, output=str(output), force=True, **options)
-    return export(
+    return write_export(
         config, model, RealImages(pixels(3, config.img_size or SIZE)), None, Calibration(pixels(20, seed=2))
     )
 

@@ -12,7 +12,7 @@ from helpers.loaded import SIZE, loaded_model, pixels
 from torch import Tensor
 
 from fastvit_cli.errors import FastViTError, WorkFailedError
-from fastvit_cli.evaluation.evaluate import InMemory
+from fastvit_cli.evaluation.evaluate import SplitWhenOutOfMemory
 from fastvit_cli.runtimes import engines
 from fastvit_cli.runtimes.compiled_runtime import CompiledRuntime
 from fastvit_cli.runtimes.engines import with_engine
@@ -118,7 +118,7 @@ def test_a_compiled_batch_beyond_memory_is_tried_in_parts(
 
     monkeypatch.setattr(torch, "compile", compile_for_two)
     images = pixels(7)
-    found = InMemory(with_engine(opened, "compile", SIZE, 10).runtime)(images)
+    found = SplitWhenOutOfMemory(with_engine(opened, "compile", SIZE, 10).runtime)(images)
     torch.testing.assert_close(found, opened.logits(images), rtol=0, atol=2e-6)
     assert tried == [7, 3, *[1] * 7]
 

@@ -12,8 +12,8 @@ from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import AUTO
 from fastvit_cli.training.batch_size import candidate_sizes, find_batch_size, largest_that_fits
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.update import Updater
+from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.train_step import TrainStep
 
 SHORT = ("--img-size", 32, "--workers", 0, "--epochs", 1)
 
@@ -69,14 +69,14 @@ def test_a_run_keeps_the_number_found(
     tiny_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """12 images at once are said to be too many: it is 8 then, and the same run as when 8 is typed."""
-    plain = Updater._backward
+    plain = TrainStep._backward
 
-    def limited(self: Updater, batch: object, *rest: object) -> torch.Tensor:
+    def limited(self: TrainStep, batch: object, *rest: object) -> torch.Tensor:
         if len(batch.labels) > 8:  # type: ignore[attr-defined]
             raise torch.OutOfMemoryError("too many")
         return plain(self, batch, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Updater, "_backward", limited)
+    monkeypatch.setattr(TrainStep, "_backward", limited)
     found, typed = tmp_path / "found", tmp_path / "typed"
     words = ("train", "--data", tiny_data, *SHORT, "--total-batch-size", 24)
     outcome = run(capsys, *words, "--batch-size", "auto", "--output", found)

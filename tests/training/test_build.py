@@ -8,7 +8,7 @@ from helpers.tiny_data import draw_tiny_data
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.build import build_trainer
-from fastvit_cli.training.config_layers import resolve_config
+from fastvit_cli.training.resolve_options import resolve_config
 
 
 def _notes(data: Path, batch_size: int) -> tuple[str, ...]:

@@ -14,10 +14,10 @@ from helpers.program import run
 
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training import run_folder
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import config_to_yaml, resolve_config
 from fastvit_cli.training.ownership import owned
+from fastvit_cli.training.resolve_options import config_to_yaml, resolve_config
 from fastvit_cli.training.run_folder import create_run_folder
+from fastvit_cli.training.train_options import TrainConfig
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
 

@@ -11,9 +11,9 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST, ModelSource, load_source
 from fastvit_cli.data.sources import DataChoice, choose_data
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.training.config_layers import config_to_yaml, read_config_file
 from fastvit_cli.training.given_options import read_given_options
 from fastvit_cli.training.plan import PlanNote, PlanSteps, RunPlan, plan_run
+from fastvit_cli.training.resolve_options import config_to_yaml, read_config_file
 from fastvit_cli.training.run_folder import STATE
 from fastvit_cli.training.state_file import write_state
 

@@ -16,11 +16,11 @@ from fastvit_cli.data.transforms import Augmentation, training_transform
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import VARIANTS, get_variant
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import config_to_yaml, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.given_options import read_given_options
 from fastvit_cli.training.plan import PlanSteps, plan_run
 from fastvit_cli.training.recipe_files import RECIPES, read_recipe
+from fastvit_cli.training.resolve_options import config_to_yaml, read_config_file, recipe_values, resolve_config
+from fastvit_cli.training.train_options import TrainConfig
 
 FAMILY = ("t8", "t12", "s12", "sa12", "sa24", "sa36", "ma36")
 PER_VARIANT = ("imagenet", "imagenet-distilled")
@@ -282,7 +282,7 @@ def test_the_total_batch_stays_whatever_the_number_of_processes(
     processes: int, at_once: int, accumulation: int
 ) -> None:
     config = resolve_config({"variant": "sa24", "world_size": processes}, "imagenet-distilled")
-    assert (config.batch_size, config.accumulation, config.images_an_update) == (at_once, accumulation, 1024)
+    assert (config.batch_size, config.accumulation, config.effective_batch_size) == (at_once, accumulation, 1024)
 
 
 def test_a_total_batch_that_the_processes_cannot_divide() -> None:

@@ -22,13 +22,13 @@ from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import reparameterize
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import config_to_yaml, resolve_config
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import EpochDone, StepDone, TrainEvent, ValidationProgress
+from fastvit_cli.training.resolve_options import config_to_yaml, resolve_config
 from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.stopping import Stop
-from fastvit_cli.training.train import TrainResult, train
+from fastvit_cli.training.train import TrainResult, run_training
+from fastvit_cli.training.train_options import TrainConfig
 
 # Everything random is on: crops, policy, erasing, mixing, drop path.
 RANDOM = {
@@ -52,7 +52,7 @@ def _go_on(config: TrainConfig, data: Path, loaded: LoadedModel | None = None, *
     there = (folder.path / "config.yaml").is_file()
     if there and folder.has_state:
         loaded = load_checkpoint(folder.last)
-    return train(config, choose_data(str(data)), loaded, folder if there else None, **keywords)
+    return run_training(config, choose_data(str(data)), loaded, folder if there else None, **keywords)
 
 
 def _assert_same_run(mine: Path, other: Path) -> None:
@@ -309,9 +309,9 @@ def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path: Path)
     config, folder = _config(tmp_path), RunFolder(tmp_path)
     for name in (".state.pt.k2x1.pt", ".last.safetensors.9_az.safetensors", ".config.yaml.b.yaml", ".mine.txt"):
         (tmp_path / name).touch()
-    RunFolder(tmp_path, writes=False).take_up(config, "resumed")
+    RunFolder(tmp_path, writes=False).record_change(config, "resumed")
     assert len(list(tmp_path.iterdir())) == 4, "the main process does it"
-    folder.take_up(config, "resumed")
+    folder.record_change(config, "resumed")
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "log.txt", ".mine.txt"}
 
 

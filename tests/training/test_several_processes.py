@@ -23,11 +23,11 @@ from safetensors.torch import load_file
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.distributed import World, joined
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import resolve_config
 from fastvit_cli.training.events import ImageUnreadable, StepDone, TrainEvent, ValidationProgress
+from fastvit_cli.training.resolve_options import resolve_config
 from fastvit_cli.training.run_folder import RunFolder
-from fastvit_cli.training.train import train
+from fastvit_cli.training.train import run_training
+from fastvit_cli.training.train_options import TrainConfig
 
 OPTIONS = {
     "img_size": 32,
@@ -60,7 +60,9 @@ def _one_process(config: TrainConfig, data: Path, rank: int, port: int, listener
     world, folder = World(rank, 2, rank, 2), RunFolder(Path(str(config.output)), writes=rank == 0)
     loaded = load_checkpoint(folder.last) if folder.has_state else None
     with joined(world, "cpu"):
-        result = train(config, choose_data(str(data)), loaded, folder if folder.has_state else None, listener, world)
+        result = run_training(
+            config, choose_data(str(data)), loaded, folder if folder.has_state else None, listener, world
+        )
         sys.exit(0 if result.stopped is None else 99)
 
 
@@ -123,7 +125,7 @@ def pair(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_two_processes_are_one_that_accumulates(pair: Path, data: Path, tmp_path: Path) -> None:
     single = tmp_path / "single"
-    train(_config(single, 1), choose_data(str(data)))
+    run_training(_config(single, 1), choose_data(str(data)))
     ours, theirs = (torch.load(path / "state.pt", weights_only=True) for path in (pair, single))
     assert ours["history"][-1]["train_loss"] == pytest.approx(theirs["history"][-1]["train_loss"], abs=1e-5)
     assert ours["history"][-1]["train_top1"] == theirs["history"][-1]["train_top1"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.program import run
 
-from fastvit_cli.training.config_layers import config_to_yaml, resolve_config
+from fastvit_cli.training.resolve_options import config_to_yaml, resolve_config
 from fastvit_cli.training.state_file import read_state
 from fastvit_cli.training.stopping import Stop, Stopped, stop_requests
 

@@ -19,12 +19,12 @@ from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.runtimes.base import normalize
-from fastvit_cli.training import update
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import resolve_config
+from fastvit_cli.training import train_step
 from fastvit_cli.training.events import TeacherTimed, TrainEvent
+from fastvit_cli.training.resolve_options import resolve_config
 from fastvit_cli.training.teacher import Teacher, open_teacher
-from fastvit_cli.training.train import train
+from fastvit_cli.training.train import run_training
+from fastvit_cli.training.train_options import TrainConfig
 
 CPU = torch.device("cpu")
 STUDENT = ModelInfo("t8", "unfused", len(CLASS_NAMES), PREPROCESSING, class_names=CLASS_NAMES)
@@ -52,7 +52,7 @@ def test_a_checkpoint_teaches_all_fused(file: Path) -> None:
 
 
 def test_an_exported_file_teaches(file: Path, tmp_path: Path) -> None:
-    from fastvit_cli.exporters.config import ExportConfig
+    from fastvit_cli.exporters.export_options import ExportConfig
     from fastvit_cli.exporters.onnx import write
 
     path = tmp_path / "teacher.onnx"
@@ -153,7 +153,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _train(data: Path, output: Path, events: list[TrainEvent] | None = None, **options: object) -> dict[str, Any]:
     values = {"img_size": 32, "batch_size": 4, "epochs": 1, "workers": 0, "mixup": 0.2, "random_erasing": 0.5}
     config = resolve_config({**values, "output": str(output), **options}, "demo")
-    result = train(config, choose_data(str(data)), on_event=(events if events is not None else []).append)
+    result = run_training(config, choose_data(str(data)), on_event=(events if events is not None else []).append)
     return load_file(result.last_ckpt)
 
 
@@ -175,9 +175,9 @@ def test_the_teacher_sees_the_student_s_very_batch(
     taught: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, list[torch.Tensor]] = {"teacher": [], "student": []}
-    ask = update.Updater._ask_teacher
+    ask = train_step.TrainStep._ask_teacher
 
-    def spy(self: update.Updater, images: torch.Tensor) -> torch.Tensor:
+    def spy(self: train_step.TrainStep, images: torch.Tensor) -> torch.Tensor:
         seen["teacher"].append(images.clone())
         return ask(self, images)
 
@@ -185,14 +185,14 @@ def test_the_teacher_sees_the_student_s_very_batch(
         if self.training:  # type: ignore[attr-defined]
             seen["student"].append(arguments[0].clone())
 
-    monkeypatch.setattr(update.Updater, "_ask_teacher", spy)
-    prepared = update.Updater.__init__
+    monkeypatch.setattr(train_step.TrainStep, "_ask_teacher", spy)
+    prepared = train_step.TrainStep.__init__
 
-    def hooked(self: update.Updater, *arguments: Any, **options: Any) -> None:
+    def hooked(self: train_step.TrainStep, *arguments: Any, **options: Any) -> None:
         prepared(self, *arguments, **options)
         self.network.register_forward_pre_hook(spy_on_student)
 
-    monkeypatch.setattr(update.Updater, "__init__", hooked)
+    monkeypatch.setattr(train_step.TrainStep, "__init__", hooked)
     _train(tiny_data, tmp_path / "run", teacher=str(taught))
     assert len(seen["teacher"]) == len(seen["student"]) == 6
     assert all(torch.equal(*pair) for pair in zip(seen["teacher"], seen["student"], strict=True))

@@ -13,8 +13,7 @@ from safetensors.torch import load_file
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, WorkFailedError
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import resolve_config
+from fastvit_cli.training import train_step
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import (
     BatchHalved,
@@ -26,9 +25,11 @@ from fastvit_cli.training.events import (
     TrainEvent,
     UpdateSkipped,
 )
+from fastvit_cli.training.resolve_options import resolve_config
 from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.stopping import Stop
-from fastvit_cli.training.train import TrainResult, train
+from fastvit_cli.training.train import TrainResult, run_training
+from fastvit_cli.training.train_options import TrainConfig
 
 
 def _config(output: Path, **changes: object) -> TrainConfig:
@@ -38,7 +39,7 @@ def _config(output: Path, **changes: object) -> TrainConfig:
 
 def _train(data: Path, config: TrainConfig) -> tuple[TrainResult, list[TrainEvent]]:
     events: list[TrainEvent] = []
-    return train(config, choose_data(str(data)), on_event=events.append), events
+    return run_training(config, choose_data(str(data)), on_event=events.append), events
 
 
 def test_events_tell_the_run(tiny_data: Path, tmp_path: Path) -> None:
@@ -112,16 +113,15 @@ def test_one_bad_batch_is_left_out_and_harms_nothing(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its update is skipped and counted, and BatchNorm's statistics are what they were before it."""
-    from fastvit_cli.training import update
 
-    plain, calls = update.normalize, []
+    plain, calls = train_step.normalize, []
 
     def spoilt(images: torch.Tensor, info: object) -> torch.Tensor:
         calls.append(1)
         pixels = plain(images, info)  # type: ignore[arg-type]
         return pixels * float("inf") if len(calls) == 2 else pixels
 
-    monkeypatch.setattr(update, "normalize", spoilt)
+    monkeypatch.setattr(train_step, "normalize", spoilt)
     result, events = _train(tiny_data, _config(tmp_path / "run", epochs=1, ema_decay=0.0))
     assert [(event.epoch, event.step) for event in events if isinstance(event, UpdateSkipped)] == [(1, 2)]
     assert result.skipped_updates == 1
@@ -177,9 +177,8 @@ def test_float16_trains_with_a_scaler_that_resumes(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU without bfloat16. Updates that the scaler leaves out do not count as bad ones."""
-    from fastvit_cli.training import update
 
-    monkeypatch.setattr(update, "autocast_dtype", lambda _: torch.float16)
+    monkeypatch.setattr(train_step, "autocast_dtype", lambda _: torch.float16)
     config = _config(tmp_path / "run", epochs=1, amp=True, clip_grad=1.0)
     result, _ = _train(tiny_data, config)
     assert result.skipped_updates == 0
@@ -187,7 +186,7 @@ def test_float16_trains_with_a_scaler_that_resumes(
     assert state["scaler"]["scale"] > 0
     longer = replace(config, epochs=2)
     folder = RunFolder(tmp_path / "run")
-    resumed = train(longer, choose_data(str(tiny_data)), load_checkpoint(folder.last), folder)
+    resumed = run_training(longer, choose_data(str(tiny_data)), load_checkpoint(folder.last), folder)
     assert resumed.epochs == 2
 
 
@@ -195,13 +194,14 @@ def test_a_run_of_bfloat16_goes_on_in_float16(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The device may change; the scaler that another one needs begins then."""
-    from fastvit_cli.training import update
 
     config = _config(tmp_path / "run", epochs=1, amp=True)
     _train(tiny_data, config)
-    monkeypatch.setattr(update, "autocast_dtype", lambda _: torch.float16)
+    monkeypatch.setattr(train_step, "autocast_dtype", lambda _: torch.float16)
     folder = RunFolder(tmp_path / "run")
-    resumed = train(replace(config, epochs=2), choose_data(str(tiny_data)), load_checkpoint(folder.last), folder)
+    resumed = run_training(
+        replace(config, epochs=2), choose_data(str(tiny_data)), load_checkpoint(folder.last), folder
+    )
     assert resumed.epochs == 2
 
 
@@ -242,16 +242,15 @@ def test_a_disk_with_too_little_space_is_said_before(
 def test_out_of_memory_halves_the_batch_and_keeps_the_update(
     tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fastvit_cli.training import update
 
-    plain = update.normalize
+    plain = train_step.normalize
 
     def small_device(images: torch.Tensor, info: object) -> torch.Tensor:
         if len(images) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return plain(images, info)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(update, "normalize", small_device)
+    monkeypatch.setattr(train_step, "normalize", small_device)
     result, events = _train(tiny_data, _config(tmp_path / "run", epochs=1, batch_size=8))
     assert [event for event in events if isinstance(event, BatchHalved)] == [BatchHalved(4, 2)]
     assert len([event for event in events if isinstance(event, StepDone)]) == 3
@@ -262,7 +261,7 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_update(
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     with pytest.raises(WorkFailedError, match="out of memory with 6 images"):
         _train(tiny_data, _config(tmp_path / "odd", batch_size=6, mixup=0.2))
-    monkeypatch.setattr(update, "normalize", _no_memory)
+    monkeypatch.setattr(train_step, "normalize", _no_memory)
     with pytest.raises(WorkFailedError, match="out of memory with 2 images"):
         _train(tiny_data, _config(tmp_path / "none", batch_size=8))
     assert not (tmp_path / "none").exists(), "a failed start stands in nobody's way"
@@ -279,9 +278,9 @@ def test_a_run_that_saved_something_outlives_its_failure(
     _train(tiny_data, _config(run, epochs=1))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("kept")
-    monkeypatch.setattr("fastvit_cli.training.update.normalize", _no_memory)
+    monkeypatch.setattr("fastvit_cli.training.train_step.normalize", _no_memory)
     with pytest.raises(WorkFailedError):
-        train(_config(run, epochs=2), choose_data(str(tiny_data)), resume=RunFolder(run))
+        run_training(_config(run, epochs=2), choose_data(str(tiny_data)), resume=RunFolder(run))
     assert (run / "best.safetensors").exists()
     assert (run / "config.yaml").exists()
     with pytest.raises(WorkFailedError):
@@ -294,7 +293,7 @@ def test_stopped_before_the_first_epoch_is_finished(tiny_data: Path, tmp_path: P
         if isinstance(event, StepDone):
             os.kill(os.getpid(), signal.SIGINT)
 
-    result = train(_config(tmp_path / "run"), choose_data(str(tiny_data)), on_event=stop)
+    result = run_training(_config(tmp_path / "run"), choose_data(str(tiny_data)), on_event=stop)
     assert (result.stopped, result.epochs, result.best_ckpt, result.top1) == (Stop.INTERRUPTED, 0, None, None)
     assert load_checkpoint(result.last_ckpt).info.top1 is None
 
@@ -318,12 +317,12 @@ def test_a_frozen_backbone_trains_its_head_alone_even_fused(tiny_data: Path, tmp
 
     backbone = from_tensors(reparameterize(create_model("t8", num_classes=0)).state_dict(), "the backbone")
     config = _config(tmp_path / "run", epochs=1, freeze_backbone=True, ema_decay=0.0)
-    result = train(config, choose_data(str(tiny_data)), backbone)
+    result = run_training(config, choose_data(str(tiny_data)), backbone)
     trained = load_checkpoint(result.last_ckpt)
     assert (trained.info.form, trained.info.num_classes) == ("branches", 3)
     before, after = backbone.network.state_dict(), trained.network.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert after["head.fc.weight"].abs().sum() > 0
     with pytest.raises(FastViTError, match="its branches are gone"):
-        train(_config(tmp_path / "other", epochs=1), choose_data(str(tiny_data)), backbone)
+        run_training(_config(tmp_path / "other", epochs=1), choose_data(str(tiny_data)), backbone)
     assert not (tmp_path / "other").exists()

@@ -17,11 +17,11 @@ from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.training import trainer as trainer_module
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.events import EpochDone, StepDone, TrainEvent, UpdateSkipped
-from fastvit_cli.training.start import Start
+from fastvit_cli.training.initial_model import Start
+from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.train_step import Outcome, Rates
 from fastvit_cli.training.trainer import Trainer
-from fastvit_cli.training.update import Outcome, Rates
 
 SMALL = Preprocessing(img_size=32)
 Scored = float | tuple[float, float]

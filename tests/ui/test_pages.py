@@ -20,8 +20,8 @@ from fastvit_cli.bench.events import BenchResult, ComparedRow, Comparison
 from fastvit_cli.bench.profile import LayerTime, OperationTime, Profile
 from fastvit_cli.bench.statistics import Ratio
 from fastvit_cli.data.sources import DataChoice
-from fastvit_cli.evaluation.config import ValidateConfig
-from fastvit_cli.evaluation.validate import Validation, validate
+from fastvit_cli.evaluation.validate import Validation, score
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.ui import palette
 from fastvit_cli.ui.bench_report import report_html
 from fastvit_cli.ui.figures import drawn, page_figure
@@ -88,7 +88,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Validation:
     run.mkdir()
     (run / "config.yaml").touch()
     data = DataChoice(str(root), root, "")
-    return validate(config, model, data, str(run / "best.safetensors"), other=other)
+    return score(config, model, data, str(run / "best.safetensors"), other=other)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from helpers.tiny_data import draw_tiny_data
 
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.evaluation.config import ValidateConfig
-from fastvit_cli.evaluation.validate import Validation, validate
+from fastvit_cli.evaluation.validate import Validation, score
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.ui.report import prepare_folder, write_report
 
 
@@ -24,7 +24,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Validation:
     model = Colours()
     model.info = replace(model.info, class_names=("circle", "cross", "star", "tile", "wave"))
     config = ValidateConfig(report="there", workers=0)
-    return validate(config, model, DataChoice("data", root, ""), "best.safetensors")
+    return score(config, model, DataChoice("data", root, ""), "best.safetensors")
 
 
 @pytest.fixture(scope="module")

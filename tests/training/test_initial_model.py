@@ -6,8 +6,8 @@ from helpers.loaded import CLASS_NAMES, loaded_model
 from helpers.tiny_data import class_folders
 
 from fastvit_cli.checkpoints.select import random_model
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.start import prepare_start
+from fastvit_cli.training.initial_model import build_initial_model
+from fastvit_cli.training.train_options import TrainConfig
 
 CONFIG = TrainConfig(variant="t8", img_size=64)
 OTHERS = ("ant", "bee", "cow", "dog", "eel")
@@ -17,7 +17,7 @@ OTHERS = ("ant", "bee", "cow", "dog", "eel")
 def test_the_head_is_kept_for_the_same_classes(known: tuple[str, ...] | None) -> None:
     """A file without names has as many classes as the data: they are taken for the same."""
     loaded = loaded_model("t8", known)
-    start = prepare_start(CONFIG, loaded, class_folders(*CLASS_NAMES), "data")
+    start = build_initial_model(CONFIG, loaded, class_folders(*CLASS_NAMES), "data")
     assert start.notes == ("Starts from The published model; its head is kept.",)
     mine, theirs = start.network.state_dict(), loaded.network.state_dict()
     assert all(torch.equal(mine[name], value) for name, value in theirs.items())
@@ -28,7 +28,7 @@ def test_the_head_is_kept_for_the_same_classes(known: tuple[str, ...] | None) ->
 def test_other_classes_get_a_new_head(names: tuple[str, ...]) -> None:
     """Also as many of them: logits of other names are wrong."""
     loaded = loaded_model("t8")
-    start = prepare_start(CONFIG, loaded, class_folders(*names), "data")
+    start = build_initial_model(CONFIG, loaded, class_folders(*names), "data")
     assert f"a new head for {len(names)} classes replaces its 5" in start.notes[0]
     mine, theirs = start.network.state_dict(), loaded.network.state_dict()
     fresh = [
@@ -43,7 +43,7 @@ def test_the_head_is_kept_in_the_order_of_the_folders() -> None:
     folders = ("1", "10", "2", "3", "a")
     for known, rows in ((None, [0, 3, 1, 2, 4]), (("a", "3", "2", "10", "1"), [4, 3, 2, 1, 0])):
         loaded = loaded_model("t8", known)
-        start = prepare_start(CONFIG, loaded, class_folders(*folders), "data")
+        start = build_initial_model(CONFIG, loaded, class_folders(*folders), "data")
         assert "its head is kept" in start.notes[0]
         assert ("timm's order" in start.notes[-1]) == (known is None)
         assert torch.equal(start.network.head.fc.weight, loaded.network.head.fc.weight[rows])
@@ -53,5 +53,5 @@ def test_the_head_is_kept_in_the_order_of_the_folders() -> None:
 def test_a_projection_is_no_head() -> None:
     folders = class_folders(*(f"{index:03}" for index in range(512)))
     loaded = random_model("mci0", None)
-    start = prepare_start(TrainConfig(variant="mci0", img_size=64), loaded, folders, "data")
+    start = build_initial_model(TrainConfig(variant="mci0", img_size=64), loaded, folders, "data")
     assert "a new head for 512 classes replaces its 512" in start.notes[0]

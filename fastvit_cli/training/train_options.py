@@ -3,7 +3,7 @@
 import functools
 from dataclasses import dataclass
 
-from fastvit_cli.data.config import RANDOM, DataConfig
+from fastvit_cli.data.data_options import RANDOM, DataConfig
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import (
@@ -340,6 +340,6 @@ class TrainConfig(ModelConfig, DataConfig):
         return self.teacher is not None and self.distillation_type != "none"
 
     @property
-    def images_an_update(self) -> int:
+    def effective_batch_size(self) -> int:
         """Images an update, over all processes."""
         return self.batch_size * self.world_size * self.accumulation

@@ -14,20 +14,20 @@ from fastvit_cli.models.modules import LayerScale
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import get_variant
-from fastvit_cli.training import update
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.update import Rates, Skipped, Updater
+from fastvit_cli.training import train_step
+from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.train_step import Rates, Skipped, TrainStep
 
 RATES = Rates(lr=1e-3, weight_decay=None)
 
 
-def _updater(**options: object) -> Updater:
+def _updater(**options: object) -> TrainStep:
     torch.manual_seed(0)
     tiny = replace(get_variant("t8"), depths=(1, 1, 1, 1), widths=(8, 16, 32, 64))
     values: dict[str, object] = {"img_size": 32, "batch_size": 4, "ema_decay": 0.0, "mixup": 0.0, "cutmix": 0.0}
     config = TrainConfig(**{**values, "random_erasing": 0.0, **options})  # type: ignore[arg-type]
     info = ModelInfo("t8", "unfused", 3, Preprocessing(img_size=32))
-    updater = Updater(config, FastViT(tiny, num_classes=3), info, torch.device("cpu"))
+    updater = TrainStep(config, FastViT(tiny, num_classes=3), info, torch.device("cpu"))
     updater.network.train()
     return updater
 
@@ -42,13 +42,13 @@ def _batch(seed: int = 0) -> Batch:
 def spoilt(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     """Seeds of the batches whose loss is not to be finite; the test fills it."""
     seeds: set[int] = set()
-    plain = update.normalize
+    plain = train_step.normalize
 
     def normalize(images: Tensor, info: ModelInfo) -> Tensor:
         bad = any(torch.equal(images, _batch(seed).images) for seed in seeds)
         return plain(images, info) * (torch.inf if bad else 1.0)
 
-    monkeypatch.setattr(update, "normalize", normalize)
+    monkeypatch.setattr(train_step, "normalize", normalize)
     return seeds
 
 
@@ -74,7 +74,7 @@ def test_layer_scales_are_decayed_as_asked(decayed: bool) -> None:
 
 def test_every_batch_of_an_epoch_has_its_own_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
     seeded: list[tuple[int, int, int]] = []
-    monkeypatch.setattr(update, "seed_batch", lambda *key: seeded.append(key))
+    monkeypatch.setattr(train_step, "seed_batch", lambda *key: seeded.append(key))
     updater = _updater(seed=7)
     for step in range(3):
         updater.update([_batch(0), _batch(1)], RATES, epoch=2, step=step, updates_before=step)
@@ -85,7 +85,9 @@ def test_agc_leaves_out_the_classifier_alone(monkeypatch: pytest.MonkeyPatch) ->
     """As its paper does; the other modes clip all gradients."""
     clipped: dict[str, set[int]] = {}
     monkeypatch.setattr(
-        update, "clip_gradients", lambda parameters, _, mode: clipped.update({mode: {id(one) for one in parameters}})
+        train_step,
+        "clip_gradients",
+        lambda parameters, _, mode: clipped.update({mode: {id(one) for one in parameters}}),
     )
     for mode in ("agc", "norm"):
         updater = _updater(clip_grad=0.01, clip_mode=mode)
@@ -130,7 +132,7 @@ def test_one_percent_of_an_epoch_may_be_left_out(steps: int, most: int) -> None:
 
 def test_the_scale_of_float16_is_part_of_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is found by trial: a resumed run that began anew would leave out other updates."""
-    monkeypatch.setattr(update, "autocast_dtype", lambda _: torch.float16)
+    monkeypatch.setattr(train_step, "autocast_dtype", lambda _: torch.float16)
     state = _updater(amp=True).state()
     state["scaler"]["scale"] = 64.0
     resumed = _updater(amp=True)

@@ -10,7 +10,7 @@ from helpers.loaded import loaded_model
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.exporters.config import ExportConfig, ReparamConfig
+from fastvit_cli.exporters.export_options import ExportConfig, ReparamConfig
 from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import choose_output
 

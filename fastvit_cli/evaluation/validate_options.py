@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastvit_cli.data.config import DataConfig, exif_option
+from fastvit_cli.data.data_options import DataConfig, exif_option
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import (
     MAX_IMG_SIZE,

@@ -9,8 +9,8 @@ from typing import Any
 
 from fastvit_cli.errors import FastViTError, closest, excerpt
 from fastvit_cli.options import AUTO, AUTO_WORD, option_spec
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.recipe_files import read_recipe
+from fastvit_cli.training.train_options import TrainConfig
 
 _LONGEST_WORD, _LONGEST_PLACE = 80, 1000  # so long a value is shown whole where it is refused
 _PLACES = frozenset(("data", "ckpt", "class_map", "teacher", "output", "config", "resume"))

@@ -24,8 +24,8 @@ from fastvit_cli.optim.losses import DistillationLoss, TrainingLoss
 from fastvit_cli.optim.optimizer import apply_schedules, build_optimizer
 from fastvit_cli.optim.parameter_groups import parameter_groups
 from fastvit_cli.runtimes.base import normalize
-from fastvit_cli.training.config import TrainConfig
 from fastvit_cli.training.teacher import Teacher
+from fastvit_cli.training.train_options import TrainConfig
 
 MAX_SKIPPED_IN_A_ROW = 3
 MAX_SKIPPED_SHARE = 0.01  # of an epoch's updates
@@ -56,7 +56,7 @@ class Skipped:
     total: int = 0
 
 
-class Updater:
+class TrainStep:
     """The network, its moving average and its optimizer, and how they change.
 
     Args:

@@ -10,13 +10,13 @@ from fastvit_cli.distributed import World
 from fastvit_cli.evaluation.calibration import CalibrationCounter
 from fastvit_cli.evaluation.class_metrics import ClassCounter
 from fastvit_cli.evaluation.comparison import PairCounter
-from fastvit_cli.evaluation.config import ValidateConfig
 from fastvit_cli.evaluation.label_files import RealLabels
 from fastvit_cli.evaluation.predictions import PredictionList
+from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.runtimes.base import Runtime
 
 
-class Details:
+class EvaluationCounters:
     """The counters that a configuration asks for; only `listed` grows with the images, and is for reports alone.
 
     Args:

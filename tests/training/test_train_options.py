@@ -6,9 +6,9 @@ import pytest
 
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import option_spec
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import config_to_yaml, read_config_file, recipe_values, resolve_config
 from fastvit_cli.training.recipe_files import DEMO_RECIPE, RECIPES
+from fastvit_cli.training.resolve_options import config_to_yaml, read_config_file, recipe_values, resolve_config
+from fastvit_cli.training.train_options import TrainConfig
 
 
 def test_what_was_typed_wins_over_the_recipe_over_the_default() -> None:

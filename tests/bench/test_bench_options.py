@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from fastvit_cli.bench.config import DTYPES, ENGINES, FORMS, BenchConfig
+from fastvit_cli.bench.bench_options import DTYPES, ENGINES, FORMS, BenchConfig
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import option_spec
 
@@ -81,6 +81,6 @@ def test_choices_agree_with_what_runs_them() -> None:
 
 def test_importing_the_config_imports_nothing_heavy() -> None:
     heavy = ("torch", "numpy", "typer", "rich")
-    code = f"import sys, fastvit_cli.bench.config; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, fastvit_cli.bench.bench_options; print([name for name in {heavy} if name in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert out.stdout.strip() == "[]"

@@ -12,8 +12,8 @@ from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
-from fastvit_cli.training.config import TrainConfig
-from fastvit_cli.training.config_layers import recipe_of
+from fastvit_cli.training.resolve_options import recipe_of
+from fastvit_cli.training.train_options import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Start:
     notes: tuple[str, ...]
 
 
-def prepare_start(config: TrainConfig, loaded: LoadedModel | None, images: Images, data_name: str) -> Start:
+def build_initial_model(config: TrainConfig, loaded: LoadedModel | None, images: Images, data_name: str) -> Start:
     """Build the network for the classes of these images; weights come from `loaded` where they fit.
 
     Raises:
