@@ -53,7 +53,7 @@ class World:
         """Whether this is the one that prints and writes."""
         return self.rank == 0
 
-    def add_up(self, tensor: "Tensor") -> "Tensor":
+    def all_reduce_sum(self, tensor: "Tensor") -> "Tensor":
         """The sum of every process's tensor, in place, the same on all."""
         if self.size > 1:
             import torch.distributed as dist
@@ -61,7 +61,7 @@ class World:
             dist.all_reduce(tensor)
         return tensor
 
-    def largest(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of every process's numbers; through the CPU, so that no device is waited for."""
         if self.size == 1:
             return number

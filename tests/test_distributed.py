@@ -40,8 +40,8 @@ def test_a_process_finds_its_place() -> None:
 def test_alone_nothing_is_shared() -> None:
     counts = torch.tensor([1, 2])
     with joined(ALONE, "auto"), ALONE.main_first():
-        assert ALONE.add_up(counts) is counts
-        assert ALONE.largest(-4) == -4
+        assert ALONE.all_reduce_sum(counts) is counts
+        assert ALONE.all_reduce_max(-4) == -4
         assert ALONE.all_gather(iter("ab")) == ["a", "b"]
     assert counts.tolist() == [1, 2]
 

@@ -50,7 +50,7 @@ class CalibrationCounter:
     def add_up(self, world: World) -> None:
         """Take in what the other processes counted."""
         for counts in (self._images, self._hits, self._confidence):
-            world.add_up(counts)
+            world.all_reduce_sum(counts)
 
     @property
     def bins(self) -> tuple[ReliabilityBin, ...]:

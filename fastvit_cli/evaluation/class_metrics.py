@@ -73,7 +73,7 @@ class ClassCounter:
         """Take in what the other processes counted."""
         for counts in (self._labels, self._predictions, self._hits, self.confusion):
             if counts is not None:
-                world.add_up(counts)
+                world.all_reduce_sum(counts)
 
     def scores(self, names: tuple[str, ...]) -> tuple[ClassScore, ...]:
         """One row a class, in the order of the model's."""

@@ -80,7 +80,7 @@ class RealLabels:
     def add_up(self, world: World) -> None:
         """Take in what the other processes counted."""
         mine = torch.tensor([self._top1, self._top5, self._images])
-        self._top1, self._top5, self._images = world.add_up(mine).tolist()
+        self._top1, self._top5, self._images = world.all_reduce_sum(mine).tolist()
 
     @property
     def scores(self) -> RealScores | None:

@@ -58,7 +58,7 @@ class ScoreCounter:
         mine = torch.tensor(
             [self._top1, self._top5, self._loss // _WORD, self._loss % _WORD, self._not_finite, self.images]
         )
-        self._top1, self._top5, high, low, self._not_finite, self.images = world.add_up(mine).tolist()
+        self._top1, self._top5, high, low, self._not_finite, self.images = world.all_reduce_sum(mine).tolist()
         self._loss = high * _WORD + low
 
     @property

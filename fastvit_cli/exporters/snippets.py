@@ -1,6 +1,5 @@
 """The lines that load and run an exported file, with its preprocessing, for whoever gets it."""
 
-import json
 from pathlib import Path
 from string import Template
 
@@ -71,6 +70,11 @@ _RUNNERS = {
         "model = torch.export.load($path).module()  # files that you trust only\n"
         "output = model(torch.from_numpy(images)).detach().numpy()",
     ),
+    "torchscript": (
+        "import torch",
+        "model = torch.jit.load($path)  # files that you trust only\n"
+        "output = model(torch.from_numpy(images)).detach().numpy()",
+    ),
     "openvino": (
         "import openvino",
         'exactly = {"INFERENCE_PRECISION_HINT": "f32"}  # or a CPU that has bfloat16 takes that\n'
@@ -94,24 +98,6 @@ _NAMES = """
 properties = session.get_modelmeta().custom_metadata_map
 names = json.loads(properties["fastvit"])["class_names"]"""
 
-_CPP = """\
-#include <torch/script.h>
-#include <iostream>
-
-int main() {
-  auto model = torch::jit::load($path);  // files that you trust only
-  // pixels: ${upright}the shorter side resized ($interpolation) to $resize, the middle $size x $size cut out,
-  // RGB, uint8.
-  torch::Tensor pixels = torch::zeros({1, $size, $size, 3}, torch::kUInt8);
-  auto mean = torch::tensor({$mean}).view({1, 3, 1, 1}), std = torch::tensor({$std}).view({1, 3, 1, 1});
-  auto images = (pixels.permute({0, 3, 1, 2}).to(torch::kFloat) / 255 - mean) / std;
-  torch::InferenceMode guard;
-  auto output = model.forward({images.contiguous()}).toTensor();  // $output
-  std::cout << output$best << std::endl;
-}
-"""
-_ENDINGS = {"coreml": ".swift", "torchscript": ".cpp"}
-
 
 def write_snippet(output: Path, info: ModelInfo, config: ExportConfig) -> tuple[Path, str]:
     """Write it beside the file; returns its path and text.
@@ -126,11 +112,11 @@ def write_snippet(output: Path, info: ModelInfo, config: ExportConfig) -> tuple[
 
 def snippet_path(output: Path, format_: str) -> Path:
     """Where the snippet of an exported file goes."""
-    return output.with_name(output.name + _ENDINGS.get(format_, ".py"))
+    return output.with_name(output.name + (".swift" if format_ == "coreml" else ".py"))
 
 
 def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
-    """The text: Swift for Core ML, C++ for TorchScript, Python for the others."""
+    """The text: Swift for Core ML, Python for the others."""
     preprocessing = info.preprocessing
     values = {
         "file": printable(output.name),
@@ -138,7 +124,6 @@ def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
         "class_name": "".join(letter if letter.isalnum() else "_" for letter in output.stem),
         "size": str(preprocessing.img_size),
         "resize": str(resized_side(preprocessing.img_size, preprocessing.crop_pct)),
-        "interpolation": preprocessing.interpolation,
         "filter": _FILTERS.get(preprocessing.interpolation, "BICUBIC"),
         "batch": str(config.batch_size),
         "mean": str(list(preprocessing.mean)),
@@ -148,10 +133,6 @@ def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
     }
     if config.format == "coreml":
         return _swift(values, info, config)
-    if config.format == "torchscript":
-        values |= {"mean": values["mean"][1:-1], "std": values["std"][1:-1]}
-        values["path"] = json.dumps(values["file"], ensure_ascii=False)  # what quotes it for JSON does for C++
-        return Template(_CPP).substitute(values, best=".argmax(1)" if info.num_classes else ".sizes()")
     imports, run = _RUNNERS[config.format]
     values["standard"] = ""
     values["imports"] = imports

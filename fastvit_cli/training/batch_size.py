@@ -16,7 +16,7 @@ from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import BatchSizeFound, BatchSizeTried, TrainEvent
 from fastvit_cli.training.memory import estimated_memory
 from fastvit_cli.training.train_options import TrainConfig
-from fastvit_cli.training.train_step import Rates, TrainStep
+from fastvit_cli.training.train_step import Rates, StepPosition, TrainStep
 
 _SMALLEST = 8  # to begin with, where nothing else is asked for
 _LARGEST_ON_GPU, _LARGEST_ON_CPU = 1024, 64  # beyond these nothing becomes faster
@@ -93,7 +93,7 @@ def _search(
             f"Not even {sizes[0]} images at once fit into the memory of {device}.",
             "Pass a smaller --img-size or --variant, or end what else is running there.",
         )
-    return -world.largest(-found), sizes
+    return -world.all_reduce_max(-found), sizes
 
 
 def candidate_sizes(config: TrainConfig, images: int, *, on_gpu: bool) -> list[int]:
@@ -154,6 +154,5 @@ def _two_updates(updater: TrainStep, size: int) -> None:
     images = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, info.num_classes, (size,), generator=generator)
     for number in range(2):
-        updater.update(
-            [Batch(images, labels, indices=())], Rates(1e-6, None), epoch=0, step=number, updates_before=number
-        )
+        batches = [Batch(images, labels, indices=())]
+        updater.update(batches, Rates(1e-6, None), StepPosition(0, number, number))

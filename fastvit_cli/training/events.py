@@ -67,13 +67,6 @@ class TimeEstimated:
 
 
 @dataclass(frozen=True)
-class TeacherTimed:
-    """Once: the share of a training step, 0 to 1, that the teacher takes."""
-
-    share: float
-
-
-@dataclass(frozen=True)
 class StepDone:
     """Running means of the epoch; `top1` in percent of the (augmented) training images.
 
@@ -164,7 +157,6 @@ TrainEvent = (
     | BatchSizeFound
     | RunStarted
     | TimeEstimated
-    | TeacherTimed
     | StepDone
     | ValidationProgress
     | ImageUnreadable

@@ -162,7 +162,7 @@ def check_weights(trainer: Trainer, folder: RunFolder) -> None:
         _refuse_another_best(folder, best, done)
     last_is_lost = not _is_whole(folder)
     # All processes have looked before one writes, and the same row is the best to all of them.
-    best_is_lost = bool(trainer.world.largest(int(best is not None and not folder.best.exists())))
+    best_is_lost = bool(trainer.world.all_reduce_max(int(best is not None and not folder.best.exists())))
     if best_is_lost:
         assert best is not None
         _replace_lost_best(trainer, folder, best)

@@ -1,10 +1,9 @@
 """The teacher of a distilled run: any timm model, or any file that a FastViT lives in."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +19,7 @@ from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.runtimes.base import Runtime
 from fastvit_cli.runtimes.open import open_source
-from fastvit_cli.training.events import TeacherTimed, TrainEvent
 from fastvit_cli.training.train_options import TrainConfig
-
-if TYPE_CHECKING:
-    from fastvit_cli.training.train_step import TrainStep
 
 _ANOTHER = "Pass another --teacher, or --distillation-type none to learn from the labels alone."
 
@@ -168,31 +163,3 @@ def _asked(model: nn.Module, config: TrainConfig, device: torch.device) -> Calla
 
 def _asked_by_batch(runtime: Runtime, device: torch.device) -> Callable[[Tensor], Tensor]:
     return lambda images: runtime.logits(images.float()).to(device)
-
-
-class TeacherCost:
-    """Says once what share of a training step the teacher takes, from a few early steps."""
-
-    _FIRST, _LAST = 1, 4  # the very first step still allocates and compiles
-
-    def __init__(self, updater: "TrainStep") -> None:
-        self._updater = updater
-        self._seconds = 0.0
-        self._started = 0.0
-        self._done = updater.teacher is None
-
-    def before(self, step: int) -> None:
-        """Before update number `step` of those that this process makes."""
-        if not self._done and step == self._FIRST:
-            self._updater.teacher_seconds = 0.0
-        self._started = time.perf_counter()
-
-    def after(self, step: int, on_event: Callable[[TrainEvent], None]) -> None:
-        """After the same update."""
-        if self._done or self._updater.teacher_seconds is None:
-            return
-        self._seconds += time.perf_counter() - self._started
-        if step == self._LAST:
-            on_event(TeacherTimed(self._updater.teacher_seconds / self._seconds))
-            self._updater.teacher_seconds = None
-            self._done = True

@@ -95,7 +95,7 @@ def run_training(
             on_event(_describe(trainer, folder))
             try:
                 with (
-                    stop_requests(config.time_limit, world.largest) as requests,
+                    stop_requests(config.time_limit, world.all_reduce_max) as requests,
                     worker_death_explained(trainer.train_loader.workers),
                 ):
                     stopped = _run_epochs(trainer, folder, requests, requests.listening(on_event))

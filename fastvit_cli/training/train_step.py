@@ -1,7 +1,6 @@
 """One optimizer update: forward and backward of its batches, and what is done with the gradients."""
 
 import math
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -15,7 +14,7 @@ from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.data.mixing import BatchMixer, MixingConfig
 from fastvit_cli.data.randomness import seed_batch
-from fastvit_cli.devices import autocast_dtype, synchronize
+from fastvit_cli.devices import autocast_dtype
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.network import FastViT
@@ -37,6 +36,20 @@ class Rates:
 
     lr: float
     weight_decay: float | None
+
+
+@dataclass(frozen=True)
+class StepPosition:
+    """Where a train step stands in the run, counted from 0.
+
+    Attributes:
+        step: of its epoch.
+        steps_before: in all epochs.
+    """
+
+    epoch: int
+    step: int
+    steps_before: int
 
 
 @dataclass(frozen=True)
@@ -63,10 +76,6 @@ class TrainStep:
         class_weights: (classes,) for the loss; None where all classes count the same.
         teacher: whose answers are learned too.
         world: the processes that add up their gradients; its group must be joined.
-
-    Attributes:
-        teacher_seconds: spent in the teacher since it was set to 0; counted while it is not None, which waits for
-            the device.
 
     Raises:
         FastViTError: no such optimizer, or channels last on a CPU, or synchronised BatchNorm off CUDA.
@@ -119,7 +128,6 @@ class TrainStep:
             class_weights=None if class_weights is None else class_weights.to(device),
         )
         self.teacher = teacher
-        self.teacher_seconds: float | None = None
         self.distil = (
             DistillationLoss(config.distillation_type, config.distillation_alpha, config.distillation_tau)
             if teacher is not None
@@ -137,16 +145,10 @@ class TrainStep:
         assert isinstance(network, FastViT)
         return network
 
-    def update(
-        self, batches: Sequence[Batch], rates: Rates, epoch: int, step: int, updates_before: int
-    ) -> Outcome | None:
+    def update(self, batches: Sequence[Batch], rates: Rates, at: StepPosition) -> Outcome | None:
         """One update from the gradients of these batches, and those of the other processes, together.
 
         An update whose loss is not finite is left out and counted, by all processes alike.
-
-        Args:
-            step: number of the update in its epoch.
-            updates_before: number of updates before this one, of all epochs.
 
         Returns:
             What it came to over all processes; None when it was left out.
@@ -159,9 +161,9 @@ class TrainStep:
         for number, batch in enumerate(batches):
             # The gradients are added up between the processes with the last batch only.
             with nullcontext() if self._parallel is None or number == len(batches) - 1 else self._parallel.no_sync():
-                results.append(self._backward(batch, len(batches), epoch, step * len(batches) + number))
+                results.append(self._backward(batch, len(batches), at.epoch, at.step * len(batches) + number))
         # The one time that a step waits for the device: whether to go on with the gradients hangs on the loss.
-        loss, hits = self.world.add_up(torch.stack(results).sum(0)).tolist()
+        loss, hits = self.world.all_reduce_sum(torch.stack(results).sum(0)).tolist()
         if not math.isfinite(loss):
             self._leave_out()
             return None
@@ -171,7 +173,7 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
-            self.ema.update(self.network, step=updates_before)
+            self.ema.update(self.network, step=at.steps_before)
         return Outcome(loss / self.world.size, hits)
 
     def _backward(self, batch: Batch, batches: int, epoch: int, number: int) -> Tensor:
@@ -201,23 +203,15 @@ class TrainStep:
     def _ask_teacher(self, images: Tensor) -> Tensor:
         """The teacher's logits for the very batch that the student sees."""
         assert self.teacher is not None
-        if self.teacher_seconds is None:
-            with self._autocast():
-                return self.teacher.logits(images)
-        synchronize(self.device)
-        started = time.perf_counter()
         with self._autocast():
-            logits = self.teacher.logits(images)
-        synchronize(self.device)
-        self.teacher_seconds += time.perf_counter() - started
-        return logits
+            return self.teacher.logits(images)
 
     def _share_statistics(self) -> None:
         """Average BatchNorm's statistics over the processes, so that any of them holds the state of all."""
         if self.world.size == 1 or not self.network.training or not self._statistics:
             return
         flat = torch.cat([statistics.reshape(-1) for statistics in self._statistics])
-        self.world.add_up(flat).div_(self.world.size)
+        self.world.all_reduce_sum(flat).div_(self.world.size)
         parts = flat.split([statistics.numel() for statistics in self._statistics])
         torch._foreach_copy_(
             self._statistics, [part.reshape_as(old) for part, old in zip(parts, self._statistics, strict=True)]

@@ -32,9 +32,9 @@ from fastvit_cli.training.events import (
 )
 from fastvit_cli.training.initial_model import Start
 from fastvit_cli.training.same_data import TrainedOn
-from fastvit_cli.training.teacher import Teacher, TeacherCost
+from fastvit_cli.training.teacher import Teacher
 from fastvit_cli.training.train_options import TrainConfig
-from fastvit_cli.training.train_step import Rates, TrainStep
+from fastvit_cli.training.train_step import Rates, StepPosition, TrainStep
 
 Listener = Callable[[TrainEvent], None]
 MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
@@ -73,7 +73,6 @@ class Trainer:
             else None
         )
         self.updater = TrainStep(config, start.network, start.info, device, weights, teacher, world)
-        self._teacher_cost = TeacherCost(self.updater)
         self.steps = len(train_loader.images) // config.effective_batch_size
         self.schedule = CosineSchedule(
             peak=config.lr,
@@ -150,9 +149,7 @@ class Trainer:
                 on_event(ImageUnreadable(bad.name, bad.reason))
             done_before = self.epoch * self.steps + self.step
             rates = self._rates(done_before)
-            self._teacher_cost.before(self.step - first)
-            outcome = self.updater.update(batches, rates, self.epoch, self.step, done_before)
-            self._teacher_cost.after(self.step - first, on_event)
+            outcome = self.updater.update(batches, rates, StepPosition(self.epoch, self.step, done_before))
             if outcome is not None:
                 self._loss_sum += outcome.loss
                 self._hits += outcome.hits

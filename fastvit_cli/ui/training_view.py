@@ -22,7 +22,6 @@ from fastvit_cli.training.events import (
     ImageUnreadable,
     RunStarted,
     StepDone,
-    TeacherTimed,
     TimeEstimated,
     TrainEvent,
     UpdateSkipped,
@@ -68,7 +67,6 @@ class TrainingView:
             BatchSizeFound: self._found,
             RunStarted: self._started,
             TimeEstimated: self._estimated,
-            TeacherTimed: self._teacher,
             StepDone: self._step,
             ValidationProgress: self._validation,
             ImageUnreadable: self._unreadable,
@@ -153,10 +151,6 @@ class TrainingView:
             f"At this speed the whole run takes about {duration(event.seconds)}{_memory(self._memory_mb, ', with ')}."
         )
         self._session.note(text, style="dim")
-
-    def _teacher(self, event: TrainEvent) -> None:
-        assert isinstance(event, TeacherTimed)
-        self._session.note(f"The teacher takes {100 * event.share:.0f} % of each step.", style="dim")
 
     def _step(self, event: TrainEvent) -> None:
         assert isinstance(event, StepDone)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +30,9 @@ def _photo(path: Path) -> Image.Image:
     return Image.open(path)
 
 
-@pytest.mark.parametrize(("format_", "options"), [("onnx", {}), ("onnx", IMAGE_INPUT), ("pt2", {}), ("openvino", {})])
+@pytest.mark.parametrize(
+    ("format_", "options"), [("onnx", {}), ("onnx", IMAGE_INPUT), ("pt2", {}), ("torchscript", {}), ("openvino", {})]
+)
 def test_the_python_snippet_gives_the_same_logits(
     model: LoadedModel,
     exported: Exports,
@@ -72,7 +73,7 @@ def test_the_python_snippet_sees_the_pixels_that_were_evaluated(
     exec(text[: text.index("session = ")], names)
     expected = evaluation_transform(preprocessing, "pil")(Picture.of(photo))
     assert np.array_equal(names["images"][0], expected)
-    for format_, options in (("coreml", {}), ("coreml", {"tensor_input": True}), ("torchscript", {})):
+    for format_, options in (("coreml", {}), ("coreml", {"tensor_input": True})):
         text = snippet(Path("a"), info, ExportConfig(format=format_, **options))
         assert "177" in text, text
 
@@ -95,14 +96,12 @@ def test_the_swift_snippet_names_what_was_exported(
 
 @pytest.mark.parametrize("name", ['a"b', "a'b", "a$x", "a$$", "a\\n", "${file}"])
 def test_snippets_carry_any_name(model: LoadedModel, name: str) -> None:
-    for format_ in ("onnx", "pt2", "openvino"):
+    for format_ in ("onnx", "pt2", "torchscript", "openvino"):
         text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format=format_))
         texts = [node.value for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant)]
         assert f"{name}.xyz" in texts
     text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format="coreml"))
     assert f"// {name}.xyz is dragged" in text
-    text = snippet(Path(f"{name}.xyz"), model.info, ExportConfig(format="torchscript"))
-    assert f"load({json.dumps(f'{name}.xyz')});" in text
 
 
 def test_a_file_in_the_place_of_the_snippet_is_kept_unless_forced(tmp_path: Path) -> None:
@@ -114,9 +113,3 @@ def test_a_file_in_the_place_of_the_snippet_is_kept_unless_forced(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["mine.pt2.py"]
     assert write_export(replace(config, force=True), tiny_model()).snippet_file == str(mine)
     assert "torch.export.load" in mine.read_text()
-
-
-def test_the_cpp_snippet_normalises(model: LoadedModel) -> None:
-    text = snippet(Path("a.torchscript"), model.info, ExportConfig(format="torchscript"))
-    assert "torch::tensor({0.5, 0.4, 0.3})" in text
-    assert "$" not in text

@@ -16,7 +16,7 @@ from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.training import train_step
 from fastvit_cli.training.train_options import TrainConfig
-from fastvit_cli.training.train_step import Rates, Skipped, TrainStep
+from fastvit_cli.training.train_step import Rates, Skipped, StepPosition, TrainStep
 
 RATES = Rates(lr=1e-3, weight_decay=None)
 
@@ -56,7 +56,7 @@ def test_the_average_warms_up() -> None:
     """After ten updates .9995 would still hold nearly all of the start; timm's warm-up is at 1 - 10**(-2/3)."""
     updater = _updater(ema_decay=0.9995)
     start = copy.deepcopy(updater.network.state_dict())
-    updater.update([_batch()], RATES, epoch=0, step=10, updates_before=10)
+    updater.update([_batch()], RATES, StepPosition(0, 10, 10))
     now, averaged = updater.network.state_dict(), updater.weights.state_dict()
     for name in ("stem.0.conv_scale.conv.weight", "head.fc.weight"):
         torch.testing.assert_close(averaged[name], torch.lerp(now[name], start[name], 1 - 10 ** (-2 / 3)))
@@ -77,7 +77,7 @@ def test_every_batch_of_an_epoch_has_its_own_randomness(monkeypatch: pytest.Monk
     monkeypatch.setattr(train_step, "seed_batch", lambda *key: seeded.append(key))
     updater = _updater(seed=7)
     for step in range(3):
-        updater.update([_batch(0), _batch(1)], RATES, epoch=2, step=step, updates_before=step)
+        updater.update([_batch(0), _batch(1)], RATES, StepPosition(2, step, step))
     assert seeded == [(7, 2, number) for number in range(6)]
 
 
@@ -91,7 +91,7 @@ def test_agc_leaves_out_the_classifier_alone(monkeypatch: pytest.MonkeyPatch) ->
     )
     for mode in ("agc", "norm"):
         updater = _updater(clip_grad=0.01, clip_mode=mode)
-        updater.update([_batch()], RATES, epoch=0, step=0, updates_before=0)
+        updater.update([_batch()], RATES, StepPosition(0, 0, 0))
         spared = {name for name, one in updater.network.named_parameters() if id(one) not in clipped[mode]}
         assert spared == ({"head.fc.weight", "head.fc.bias"} if mode == "agc" else set())
 
@@ -101,7 +101,7 @@ def test_a_good_update_ends_a_row_of_bad_ones(spoilt: set[int]) -> None:
     updater = _updater()
     outcomes = []
     for seed in range(7):
-        outcomes.append(updater.update([_batch(seed)], RATES, epoch=0, step=seed, updates_before=seed))
+        outcomes.append(updater.update([_batch(seed)], RATES, StepPosition(0, seed, seed)))
         if outcomes[-1] is None:
             updater.check_skipped(epoch=0, step=seed, steps=1000)
     assert [seed for seed, outcome in enumerate(outcomes) if outcome is None] == [1, 2, 4, 5]
@@ -112,9 +112,9 @@ def test_three_bad_updates_in_a_row_are_too_many(spoilt: set[int]) -> None:
     spoilt |= {0, 1, 2}
     updater = _updater()
     for seed in range(2):
-        assert updater.update([_batch(seed)], RATES, 0, seed, seed) is None
+        assert updater.update([_batch(seed)], RATES, StepPosition(0, seed, seed)) is None
         updater.check_skipped(epoch=0, step=seed, steps=1000)
-    assert updater.update([_batch(2)], RATES, 0, 2, 2) is None
+    assert updater.update([_batch(2)], RATES, StepPosition(0, 2, 2)) is None
     with pytest.raises(WorkFailedError, match="in epoch 1, step 3; 3 updates were left out"):
         updater.check_skipped(epoch=0, step=2, steps=1000)
 
