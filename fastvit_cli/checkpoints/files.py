@@ -64,7 +64,9 @@ def read_weights(path: Path, prefer_ema: bool = True, key: str | None = None) ->
             raise FastViTError(f"'{path}' holds no tensors.", _WEIGHTS_HINT)
         found = find_network(content, f"'{path}'", prefer_ema, key)
         return WeightsFile(path, {name: stored.read() for name, stored in found.tensors.items()}, {}, found.notes)
-    return _read_safetensors(path, prefer_ema, key)
+    raise FastViTError(
+        f"'{path}' is neither a whole safetensors file nor a PyTorch checkpoint: it begins like none.", _WEIGHTS_HINT
+    )
 
 
 def _check_readable(path: Path) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from fastvit_cli.checkpoints.files import read_weights, tensors_checksum
 from fastvit_cli.checkpoints.hub_folder import with_hub_config
 from fastvit_cli.checkpoints.layouts import Layout, check_fits, detect_layout, to_native
-from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
+from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo, looks_like_ours
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all
@@ -58,7 +58,7 @@ def load_checkpoint(path: Path, prefer_ema: bool = True, key: str | None = None)
         FastViTError: no such file, not a FastViT, or changed since it was written.
     """
     file = read_weights(path, prefer_ema, key)
-    stored = ModelInfo.from_json(file.metadata[METADATA_KEY]) if METADATA_KEY in file.metadata else None
+    stored = _stored_info(path, file.metadata)
     if stored is not None and stored.checksum not in (None, tensors_checksum(file.tensors)):
         raise FastViTError(
             f"The tensors in '{path}' are not those that were written: their checksum differs.",
@@ -77,6 +77,18 @@ def load_checkpoint(path: Path, prefer_ema: bool = True, key: str | None = None)
     else:
         loaded = replace(loaded, info=with_hub_config(loaded.info, path))
     return replace(loaded, path=path, notes=file.notes)
+
+
+def _stored_info(path: Path, metadata: Mapping[str, str]) -> ModelInfo | None:
+    """What a file of ours says; None for a file of another program."""
+    if METADATA_KEY in metadata:
+        return ModelInfo.from_json(metadata[METADATA_KEY])
+    if any(map(looks_like_ours, metadata.values())):
+        raise FastViTError(
+            f"The fastvit metadata in '{path}' has lost its name.",
+            "The file was damaged or edited: copy it again from its source.",
+        )
+    return None
 
 
 def from_tensors(tensors: Mapping[str, Tensor], where: str) -> LoadedModel:

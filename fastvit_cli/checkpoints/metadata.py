@@ -118,6 +118,11 @@ class ModelInfo:
         return info
 
 
+def looks_like_ours(text: str) -> bool:
+    """Whether a text is what `to_json` writes, or was before it was damaged."""
+    return text.startswith('{"version": ') and '"digest": "' in text[-100:]
+
+
 def _digest(content: dict[str, Any]) -> str:
     """SHA-256 of JSON values, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -91,6 +91,8 @@ def _of_records(archive: zipfile.ZipFile) -> str:
     """SHA-256 over names, lengths and contents of all records but the checksum."""
     digest = hashlib.sha256()
     for record in archive.infolist():
+        if record.external_attr & 0x10:  # marked as a folder: torch would take memory as it finds it for its content
+            raise zipfile.BadZipFile(f"{record.filename} is no record")
         if not _is_checksum(record):
             digest.update(f"{record.filename} {record.file_size}\n".encode())
             with archive.open(record) as stream:

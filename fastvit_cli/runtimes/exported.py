@@ -10,6 +10,7 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.checksum import check_checksum, files_of
 
+_MOST_BYTES = 4 * 2**30  # the largest variant takes 0.2 in float32; to read more would cost as much memory
 CODE_SUFFIXES = (".pt2", ".torchscript")
 """Of files that can run code when they are opened: PyTorch's loaders of them are made for files that one trusts."""
 
@@ -30,6 +31,8 @@ def check_file(path: Path, what: str) -> None:
             raise missing_weights(path, file.name)
         if not file.is_file():  # reading a pipe would wait without an end
             raise FastViTError(f"'{file}' is no regular file.", "Copy the model again, or export it again.")
+        if file.stat().st_size > _MOST_BYTES:
+            raise FastViTError(f"'{file}' is larger than any FastViT.", "Copy the model again, or export it again.")
     try:
         check_checksum(path)
     except FastViTError:

@@ -29,6 +29,9 @@ _MODELS = frozenset(("ckpt", "teacher"))
 _PATHS = frozenset(("class_map", "output"))
 
 
+_SHOWN_DIFFERENCES = 5
+
+
 def options_of(state: Mapping[str, Any]) -> dict[str, Any]:
     """The resolved options that a run had when its state was saved."""
     return ModelInfo.from_json(state["info"]).recipe
@@ -68,10 +71,15 @@ def refuse_edited_options(state: Mapping[str, Any], in_file: Mapping[str, Any], 
     refused = missing + [text for name, text in differing.items() if name not in may_change(state)]
     if refused:
         raise FastViTError(
-            f"'{folder.path / CONFIG}' is not what the run was trained with: {', '.join(refused)}.",
+            f"'{folder.path / CONFIG}' is not what the run was trained with: {_first_of(refused)}.",
             f"Put that back, or remove {CONFIG}: --resume then goes on with the options in the state.",
         )
     return tuple(f"Changed in {CONFIG} since the state was saved: {text}." for text in differing.values())
+
+
+def _first_of(texts: list[str]) -> str:
+    more = len(texts) - _SHOWN_DIFFERENCES
+    return ", ".join(texts[:_SHOWN_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _short_name(name: str, value: Any) -> Any:
@@ -138,17 +146,13 @@ def refuse_a_lost_state(folder: RunFolder) -> None:
     """Of a run without a state: whether there was one.
 
     Raises:
-        FastViTError: its weights are of a later epoch than those of a run that was killed before its first save.
+        FastViTError: something else is in its place, or the run has saved one: it logs an epoch after that.
     """
-    try:
-        epoch = load_checkpoint(folder.last).info.epoch or 0
-    except FastViTError:
-        return
-    if epoch > 1:
-        raise FastViTError(
-            f"'{folder.state}' is gone, and the run has done {epoch} epochs.",
-            f"Copy it again if it was copied, or {folder.go_on_from_weights}.",
-        )
+    way_on = f"Copy it again if it was copied, or {folder.go_on_from_weights}."
+    if folder.state.exists() or folder.state.is_symlink():
+        raise FastViTError(f"'{folder.state}' is no file.", way_on)
+    if folder.has_logged_an_epoch:
+        raise FastViTError(f"'{folder.state}' is gone, and the run has done epochs.", way_on)
 
 
 def check_weights(trainer: Trainer, folder: RunFolder) -> None:

@@ -26,6 +26,7 @@ from fastvit_cli.training.state_file import read_state, write_state
 from fastvit_cli.training.train_options import TrainConfig
 
 METRICS, LOG, STATE, CURVES = "metrics.csv", "log.txt", "state.pt", "curves.png"
+_EPOCH = "epoch"  # how a line of the log begins that says so
 _WRITTEN = (CONFIG, BEST, LAST, STATE, METRICS, LOG, CURVES)
 
 
@@ -65,7 +66,7 @@ class RunFolder:
         # Last: a run that is killed before repeats the epoch's end, to the same files.
         self.write_state(state)
         self.log(
-            f"epoch {row.epoch}/{row.epochs} lr {row.lr:.2e} train loss {row.train_loss:.4f} "
+            f"{_EPOCH} {row.epoch}/{row.epochs} lr {row.lr:.2e} train loss {row.train_loss:.4f} "
             f"val loss {row.val_loss:.4f} top-1 {row.val_top1:.2f} top-5 {row.val_top5:.2f} "
             f"{row.images_per_second:.0f} images/s{' best' if row.is_best else ''}"
         )
@@ -114,6 +115,14 @@ class RunFolder:
                 file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
         except OSError as error:
             raise FastViTError(f"Writing '{path}' failed ({error.strerror}).", way_on) from error
+
+    @property
+    def has_logged_an_epoch(self) -> bool:
+        """Whether log.txt says that an epoch was finished and saved."""
+        try:
+            return f" {_EPOCH} " in (self.path / LOG).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
 
     @property
     def has_state(self) -> bool:
