@@ -152,7 +152,7 @@ def refuse_a_lost_state(folder: RunFolder) -> None:
     if folder.state.exists() or folder.state.is_symlink():
         raise FastViTError(f"'{folder.state}' is no file.", way_on)
     if folder.has_logged_an_epoch:
-        raise FastViTError(f"'{folder.state}' is gone, and the run has done epochs.", way_on)
+        raise FastViTError(f"'{folder.state}' is gone, and the run has finished epochs.", way_on)
 
 
 def check_weights(trainer: Trainer, folder: RunFolder) -> None:

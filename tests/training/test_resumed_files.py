@@ -172,7 +172,7 @@ def test_a_state_that_is_gone_is_missed(run_dir: Path, capsys: Capture) -> None:
     """It must not start from its beginning, over the weights that are there."""
     (run_dir / "state.pt").unlink()
     error = _refused(capsys, run_dir)
-    assert "is gone, and the run has done epochs" in error["message"]
+    assert "is gone, and the run has finished epochs" in error["message"]
     assert f"fastvit train --ckpt {run_dir}" in error["hint"]
 
 
