@@ -94,7 +94,8 @@ def build(work: Path, formats: Iterable[str], needed: Collection[tuple[str, str,
     bases += [Base(STATE, "run", run, OWN), Base(CONFIG, "config.yaml", run / "config.yaml", OWN)]
     bases.append(Base(RESUMED, "run", run, OWN))
     for format_ in formats:
-        bases.append(Base(EXPORT, format_, _exported(work / "exports" / format_.replace(" ", "_"), format_), OWN))
+        whole = _exported(work / "exports" / format_.replace(" ", "_"), format_)
+        bases.append(Base(EXPORT, format_, whole, NO_SEAL if format_ == "onnx with side file" else OWN))
     return [replace(base, whole=_references(base, work, data, needed)) for base in bases]
 
 

@@ -35,9 +35,11 @@ def opened(format_: str) -> str:
 
 
 def with_side_file(path: Path) -> None:
-    """Put the weights of an ONNX file beside it, as large models have them."""
+    """Put the weights of an ONNX file beside it, as other programs do, for whose change the checksum is taken out."""
     import onnx
+    from helpers.exports import save_changed
 
+    save_changed(onnx.load(path), path)
     model = onnx.load(path)
     onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=1024)
 
