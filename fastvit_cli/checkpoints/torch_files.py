@@ -172,10 +172,10 @@ def check_archive(path: Path) -> None:
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":  # before any of it is mapped, however large it is
             raise zipfile.BadZipFile("it is no archive")
-        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        for name, record in _records(path, file, memory).items():
-            if record.crc and zlib.crc32(memory[record.start : record.start + record.size]) != record.crc:
-                raise zipfile.BadZipFile(f"the checksum of {name} differs")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+            for name, record in _records(path, file, memory).items():
+                if record.crc and zlib.crc32(memory[record.start : record.start + record.size]) != record.crc:
+                    raise zipfile.BadZipFile(f"the checksum of {name} differs")
 
 
 def _damaged(path: Path, why: str) -> FastViTError:
