@@ -7,12 +7,13 @@ from pathlib import Path
 from torch import Tensor
 
 from fastvit_cli.data.images import Images
-from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.model_classes import match_classes, with_mapped_classes, with_model_classes
 from fastvit_cli.data.orientation import lying_images
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images
 from fastvit_cli.data.transforms import evaluation_transform
+from fastvit_cli.data.workers import resolve_workers, worker_death_explained
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.evaluation.calibration import (
@@ -169,19 +170,15 @@ def score(
     runtime = _restricted(chosen.runtime, allowed)
     other_runtime = None if second is None else _restricted(second.runtime, allowed)
     counters = EvaluationCounters(config, images, runtime, other_runtime)
-    loader = ImageLoader(
-        images,
-        evaluation_transform(preprocessing, config.transforms),
+    options = LoaderOptions(
         preprocessing.img_size,
         config.batch_size,
         resolve_workers(config.workers, world.local_size),
-        training=False,
         max_bad_images=config.max_bad_images,
         exif=bool(preprocessing.exif),
-        rank=world.rank,
-        world_size=world.size,
     )
-    with worker_death_explained(loader.workers):
+    loader = ImageLoader(images, evaluation_transform(preprocessing, config.transforms), options, world)
+    with worker_death_explained(options.workers):
         found = evaluate(runtime, loader, tell.progress, tell.unreadable, counters.add, tell.smaller_batch, world)
     counters.add_up(world)
     if found.scores.not_finite:

@@ -62,7 +62,8 @@ class ExportFormat:
 
 
 def require_modules(names: tuple[str, ...], what: str, extra: str | None) -> None:
-    """
+    """Refuse `what` where some of the modules are not installed.
+
     Raises:
         FastViTError: some of the modules are not installed.
     """

@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fastvit_cli.data.class_folders import open_class_folders
-from fastvit_cli.data.loader import resolve_workers
 from fastvit_cli.data.sources import choose_data
+from fastvit_cli.data.workers import resolve_workers
 from fastvit_cli.devices import peak_memory_mb, reset_peak_memory, resolve_device, synchronize
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.training.build import build_trainer
