@@ -6,6 +6,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -42,6 +43,20 @@ class Batch:
     unreadable: tuple[Unreadable, ...] = ()
 
 
+class Loader(Protocol):
+    """Batches of one split, epoch by epoch; see `ImageLoader`."""
+
+    images: Images
+    options: "LoaderOptions"
+    unreadable: dict[str, str]
+
+    @property
+    def seconds_waited(self) -> float: ...
+    def epoch(self, epoch: int = 0, first_batch: int = 0) -> Iterator[Batch]: ...
+    def share_unreadable(self, world: World) -> tuple[Unreadable, ...]: ...
+    def all_deep(self, world: World) -> dict[str, int]: ...
+
+
 class EpochBatches(Sampler[BatchIndex]):
     """The batches of one epoch for one of several processes.
 
@@ -60,10 +75,11 @@ class EpochBatches(Sampler[BatchIndex]):
         self.world_size = world_size
         self.epoch = 0
         self.first_batch = 0
+        self.in_order = False
 
     def __iter__(self) -> Iterator[BatchIndex]:
-        order = self._order()
-        for number in range(self.first_batch, len(self)):
+        order = np.arange(self.size) if self.in_order else self._order()
+        for number in range(self.first_batch, -(-len(order) // self.batch_size)):
             samples = order[number * self.batch_size : (number + 1) * self.batch_size]
             yield BatchIndex(number, self.epoch, tuple(samples.tolist()))
 
@@ -181,7 +197,19 @@ class ImageLoader:
         Raises:
             FastViTError: more than `max_bad_images` cannot be read, or in training twenty that were tried for one.
         """
-        self._batches.epoch, self._batches.first_batch = epoch, first_batch
+        self._batches.epoch, self._batches.first_batch, self._batches.in_order = epoch, first_batch, False
+        yield from self._read()
+
+    def in_order(self, epoch: int) -> Iterator[Batch]:
+        """Every image once, in the order of the split, as the transform of that epoch draws it.
+
+        Raises:
+            FastViTError: as `epoch`.
+        """
+        self._batches.epoch, self._batches.first_batch, self._batches.in_order = epoch, 0, True
+        yield from self._read()
+
+    def _read(self) -> Iterator[Batch]:
         self.seconds_waited = 0.0
         self.deep.clear()
         waiting_since = time.perf_counter()
@@ -190,7 +218,7 @@ class ImageLoader:
             self.seconds_waited += time.perf_counter() - waiting_since
             new = self._first_seen(samples.unreadable)
             self.deep.update(samples.deep)
-            if self._batches.training and len(images) < self._batches.batch_size:
+            if self.options.training and len(images) < samples.asked:
                 raise _none_readable(samples.unreadable)
             if len(images) or new:
                 labels = torch.tensor(samples.labels, dtype=torch.int64)

@@ -41,6 +41,7 @@ class Samples:
 
     Attributes:
         number: of the batch; its images lie in the slot of that number.
+        asked: how many images it should have.
         images: uint8 (B, H, W, 3) where there are no slots.
         labels: of the images there are.
         indices: of the same images, as asked for; training may have put another one in a place.
@@ -49,6 +50,7 @@ class Samples:
     """
 
     number: int
+    asked: int
     images: Tensor | None
     labels: tuple[int, ...]
     indices: tuple[int, ...]
@@ -115,7 +117,9 @@ class SampleReader(Dataset[Samples]):
                     indices.append(sample)
                     deep += [readable.deep] if readable.deep else []
         own = None if self.slots is not None else pixels[: len(labels)]
-        return Samples(index.number, own, tuple(labels), tuple(indices), tuple(unreadable), tuple(deep))
+        return Samples(
+            index.number, len(index.samples), own, tuple(labels), tuple(indices), tuple(unreadable), tuple(deep)
+        )
 
     def _readable(self, epoch: int, sample: int, unreadable: list[Unreadable]) -> _Readable | None:
         """The transformed image and its label, or those of the image in its place; notes what cannot be read."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fastvit_cli.data.loader import Batch, ImageLoader
+from fastvit_cli.data.loader import Batch, Loader
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.devices import is_out_of_memory
 from fastvit_cli.distributed import ALONE, World
@@ -35,7 +35,7 @@ class Evaluation:
 
 def evaluate(
     runtime: Runtime,
-    loader: ImageLoader,
+    loader: Loader,
     on_progress: Callable[[int, int], None] | None = None,
     on_unreadable: Callable[[Unreadable], None] | None = None,
     on_batch: Callable[[Batch, Tensor], None] | None = None,

@@ -92,7 +92,7 @@ class DistillationLoss:
         return base * (1 - self._alpha) + learned * self._alpha
 
 
-def balanced_class_weights(labels: Sequence[int] | Tensor, num_classes: int) -> Tensor:
+def balanced_class_weights(labels: Sequence[int] | Tensor, num_classes: int, power: float = 1.0) -> Tensor:
     """Weights that make every class count for the same, whatever its number of images.
 
     n / (k * count_c), with n images and k classes that have any: the mean over images is 1. Classes without images
@@ -100,6 +100,7 @@ def balanced_class_weights(labels: Sequence[int] | Tensor, num_classes: int) -> 
 
     Args:
         labels: (n,) class of each image, 0 to num_classes - 1; at least one.
+        power: of these weights; below 1 the large classes keep some of their lead.
 
     Returns:
         (num_classes,) float32, on the labels' device.
@@ -112,4 +113,5 @@ def balanced_class_weights(labels: Sequence[int] | Tensor, num_classes: int) -> 
         raise ValueError(f"Expected labels from 0 to {num_classes - 1}.")
     counts = torch.bincount(labels, minlength=num_classes).double()
     weights = len(labels) / (counts.count_nonzero() * counts.clamp(min=1.0))
-    return weights.where(counts > 0, 0.0).float()
+    weights = weights.where(counts > 0, 0.0) ** power
+    return (weights * len(labels) / (weights * counts).sum()).float()

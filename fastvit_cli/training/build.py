@@ -15,6 +15,7 @@ from fastvit_cli.devices import resolve_device
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.events import ImagesListed, TrainEvent
+from fastvit_cli.training.frozen_features import FeatureLoader, frozen_backbone
 from fastvit_cli.training.initial_model import build_initial_model
 from fastvit_cli.training.teacher import open_teacher
 from fastvit_cli.training.train_options import NO_POLICY, TrainConfig
@@ -69,11 +70,18 @@ def build_trainer(
         exif=config.exif,
         pin=device.type == "cuda",
     )
-    transform = training_transform(preprocessing, augmentation, config.transforms)
-    train_loader = ImageLoader(train_images, transform, options, world)
-    options = replace(options, batch_size=EVALUATION_BATCH_SIZE, training=False)
-    transform = evaluation_transform(preprocessing, config.transforms)
-    val_loader = ImageLoader(val_images, transform, options, world)
+    as_validated = evaluation_transform(preprocessing, config.transforms)
+    changed = training_transform(preprocessing, augmentation, config.transforms)
+    val_options = replace(options, batch_size=EVALUATION_BATCH_SIZE, training=False)
+    val_loader = ImageLoader(val_images, as_validated, val_options, world)
+    if config.keeps_features:
+        backbone = frozen_backbone(start.network, start.info, device)
+        views = [ImageLoader(train_images, as_validated, options)]
+        if config.feature_views > 1:
+            views.append(ImageLoader(train_images, changed, options))
+        train_features = FeatureLoader(backbone, config.feature_views, *views)
+        return Trainer(config, start, train_features, FeatureLoader(backbone, 1, val_loader), device, teacher)
+    train_loader = ImageLoader(train_images, changed, options, world)
     return Trainer(config, start, train_loader, val_loader, device, teacher, world)
 
 
@@ -96,7 +104,7 @@ def _check_enough(config: TrainConfig, images: Images) -> tuple[str, ...]:
             f"Pass {smaller} {max(2, count // 4 * 2)} or add images.",
         )
     updates = count // needed
-    if updates >= _FEW_UPDATES:
+    if updates >= _FEW_UPDATES or config.keeps_features:
         return ()
     made = "update" if updates == 1 else "updates"
     return (f"An epoch of {count} images is {updates} {made} of {needed}; a smaller {smaller} makes more of them.",)

@@ -94,6 +94,21 @@ class ValidationProgress:
 
 
 @dataclass(frozen=True)
+class FeaturesProgress:
+    """Images of a split that have been through a frozen backbone, for one of the views of each.
+
+    Attributes:
+        view: from 1.
+    """
+
+    split: str
+    done: int
+    total: int
+    view: int
+    views: int
+
+
+@dataclass(frozen=True)
 class ImageUnreadable:
     """Once for each image, and what the decoder said."""
 
@@ -159,6 +174,7 @@ TrainEvent = (
     | TimeEstimated
     | StepDone
     | ValidationProgress
+    | FeaturesProgress
     | ImageUnreadable
     | DeepImagesRead
     | UpdateSkipped

@@ -8,10 +8,11 @@ from typing import Any
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.select import CONFIG, ModelSource, load_source, select_source
-from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE, DataChoice, choose_data
+from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE, DataChoice, choose_data, open_images
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.options import AUTO, ModelConfig
 from fastvit_cli.training import resume
+from fastvit_cli.training.fit_to_data import fit_to_data
 from fastvit_cli.training.given_options import GivenOptions, StoredRun
 from fastvit_cli.training.recipe_files import RecipeChoice, choose_recipe
 from fastvit_cli.training.resolve_options import option_sources, recipe_values, resolve_config
@@ -80,7 +81,8 @@ def _plan_new_run(given: GivenOptions, steps: PlanSteps) -> RunPlan:
 
     def recipe_for(data: str | None) -> RecipeChoice:
         typed, in_file = given.typed.get("recipe"), given.in_file.get("recipe")
-        return choose_recipe(typed, in_file, demo=data == DEMO, weights=has_weights)
+        frozen = bool(wanted.get("freeze_backbone"))
+        return choose_recipe(typed, in_file, demo=data == DEMO, weights=has_weights, frozen=frozen)
 
     # A wrong value is said before anything is loaded or drawn, and values that must fit together are judged beside
     # those of the recipe. What data a checkpoint was trained on is not known yet; they are rarely the demo.
@@ -94,11 +96,14 @@ def _plan_new_run(given: GivenOptions, steps: PlanSteps) -> RunPlan:
     data = steps.choose_data(wanted.get("data"), loaded.info.data if loaded else None)
     recipe = recipe_for(data.name)
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
+    config, fitted = _fitted(config, given, data)
     # The run's config.yaml must mean the same for any number of processes.
     if given.processes > 1 and config.batch_size != AUTO:
         config = replace(config, total_batch_size=config.effective_batch_size)
     precedence = " What the --config file sets goes before it." if given.in_file else ""
     steps.on_event(PlanNote(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}"))
+    for note in fitted:
+        steps.on_event(PlanNote(note))
     if recipe.warning:
         steps.on_event(PlanNote(recipe.warning, is_warning=True))
     sources = option_sources(
@@ -110,6 +115,14 @@ def _plan_new_run(given: GivenOptions, steps: PlanSteps) -> RunPlan:
         (f"recipe {recipe.name}", recipe_values(recipe.name, config.variant)),
     )
     return RunPlan(config, data, loaded, None, sources)
+
+
+def _fitted(config: TrainConfig, given: GivenOptions, data: DataChoice) -> tuple[TrainConfig, tuple[str, ...]]:
+    """The configuration for as many images as there are, which are counted where that matters."""
+    if config.updates is None:
+        return config, ()
+    images = open_images(data, "train", config.class_map)
+    return fit_to_data(config, given.wanted.keys(), len(images))
 
 
 def _plan_resumed_run(given: GivenOptions, run: StoredRun, steps: PlanSteps, world: World) -> RunPlan:

@@ -9,10 +9,10 @@ from typing import Any
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.models.variants import Variant, get_variant
 
-DEMO_RECIPE, SCRATCH_RECIPE, FINETUNE_RECIPE = "demo", "scratch", "finetune"
+DEMO_RECIPE, SCRATCH_RECIPE, FINETUNE_RECIPE, FROZEN_RECIPE = "demo", "scratch", "finetune", "frozen"
 _IMAGENET, _DISTILLED = _PUBLISHED = ("imagenet", "imagenet-distilled")
-RECIPES = (DEMO_RECIPE, SCRATCH_RECIPE, FINETUNE_RECIPE, *_PUBLISHED, "imagenet-384")
-_FOR_WEIGHTS = frozenset((FINETUNE_RECIPE, "imagenet-384"))
+RECIPES = (DEMO_RECIPE, SCRATCH_RECIPE, FINETUNE_RECIPE, FROZEN_RECIPE, *_PUBLISHED, "imagenet-384")
+_FOR_WEIGHTS = frozenset((FINETUNE_RECIPE, FROZEN_RECIPE, "imagenet-384"))
 _ANOTHER = "--recipe chooses another"
 
 
@@ -30,19 +30,22 @@ class RecipeChoice:
     warning: str = ""
 
 
-def choose_recipe(typed: str | None, in_file: str | None, *, demo: bool, weights: bool) -> RecipeChoice:
+def choose_recipe(typed: str | None, in_file: str | None, *, demo: bool, weights: bool, frozen: bool) -> RecipeChoice:
     """Decide which recipe is meant.
 
     Args:
         typed, in_file: what `--recipe` names, and a `recipe:` line of the `--config` file.
         demo: whether the demo images are trained on.
         weights: whether the run starts from weights.
+        frozen: whether these stay as they are, but for the classifier.
     """
     name = typed or in_file
     if name is not None:
         warning = f"Recipe {name} is meant for weights to start from; pass --ckpt or --pretrained."
         reason = "--recipe" if typed else "named in the --config file"
         return RecipeChoice(name, reason, warning if name in _FOR_WEIGHTS and not weights else "")
+    if weights and frozen:
+        return RecipeChoice(FROZEN_RECIPE, f"a frozen backbone; {_ANOTHER}")
     if demo:
         return RecipeChoice(DEMO_RECIPE, f"the demo images; {_ANOTHER}")
     if weights:

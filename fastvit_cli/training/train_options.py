@@ -26,6 +26,7 @@ PANEL_AUGMENTATION = "Augmentation"
 PANEL_DISTRIBUTED = "Several devices"
 PANEL_DISTILLATION = "Distillation"
 NO_POLICY = "none"
+CLASS_WEIGHTS = {"none": 0.0, "sqrt": 0.5, "balanced": 1.0}
 DISTILLATION_TYPES = ("hard", "soft", "none")
 _recipe_option = functools.partial(option, default_text="the recipe's")
 
@@ -64,7 +65,7 @@ class TrainConfig(ModelConfig, DataConfig):
         panel=PANEL_TRAINING,
         metavar="NAME",
         choices=RECIPES,
-        default_text="demo, finetune with weights to start from, else scratch",
+        default_text="frozen with --freeze-backbone, demo, finetune with weights to start from, else scratch",
     )
     dry_run: bool = option(
         False,
@@ -118,6 +119,12 @@ class TrainConfig(ModelConfig, DataConfig):
         True, "Turn images upright by their EXIF orientation; the model's file remembers it.", panel=PANEL_DATA
     )
     epochs: int = _recipe_option(100, "Passes over the training images.", panel=PANEL_TRAINING, minimum=1)
+    updates: int | None = _recipe_option(
+        None,
+        "Updates after which the run ends with its epoch; not before 10 epochs, and not after --epochs.",
+        panel=PANEL_TRAINING,
+        minimum=1,
+    )
     batch_size: int = _recipe_option(
         64, "Images at once; auto tries which is the largest that fits.", panel=PANEL_TRAINING, minimum=2, auto=True
     )
@@ -183,11 +190,11 @@ class TrainConfig(ModelConfig, DataConfig):
     opt: str = option(
         "adamw", "Optimizer, by timm's name: adamw, sgd, lamb, lion …", panel=PANEL_TRAINING, metavar="NAME"
     )
-    class_weights: str = option(
+    class_weights: str = _recipe_option(
         "none",
-        "balanced makes every class count the same, whatever its number of images.",
+        "balanced makes every class count the same, whatever its number of images; sqrt is half-way.",
         panel=PANEL_TRAINING,
-        choices=("none", "balanced"),
+        choices=tuple(CLASS_WEIGHTS),
     )
     bce: bool = option(False, "Binary cross-entropy, one yes or no a class.", panel=PANEL_TRAINING)
     bce_threshold: float | None = option(
@@ -224,10 +231,17 @@ class TrainConfig(ModelConfig, DataConfig):
         panel=PANEL_TRAINING,
         choices=("norm", "value", "agc"),
     )
-    freeze_backbone: bool = option(
+    freeze_backbone: bool = _recipe_option(
         False,
         "Train the classifier alone; the only way to train from a fused file.",
         panel=PANEL_TRAINING,
+    )
+    feature_views: int = _recipe_option(
+        0,
+        "Views of each image whose features a frozen backbone computes once: the first as validation sees it, others "
+        "augmented; 0 computes augmented ones anew in each epoch.",
+        panel=PANEL_TRAINING,
+        minimum=0,
     )
     amp: bool = _recipe_option(
         False,
@@ -317,6 +331,7 @@ class TrainConfig(ModelConfig, DataConfig):
         for name, other, is_on in (
             ("bce_threshold", "--bce", self.bce),
             ("clip_mode", "--clip-grad", self.clip_grad is not None),
+            ("feature_views", "--freeze-backbone", self.freeze_backbone),
             ("distillation_type", "--teacher", self.teacher is not None),
             ("distillation_alpha", "--teacher", self.teacher is not None),
             ("distillation_tau", "--teacher", self.teacher is not None),
@@ -333,6 +348,12 @@ class TrainConfig(ModelConfig, DataConfig):
         """Batches of one process an update."""
         at_once = self.batch_size * self.world_size
         return (self.total_batch_size or at_once) // at_once
+
+    @property
+    def keeps_features(self) -> bool:
+        """Whether a frozen backbone's features are computed once: where no step changes its images anew."""
+        mixes = bool(self.mixup or self.cutmix or self.random_erasing)
+        return self.freeze_backbone and self.feature_views > 0 and not (mixes or self.distils or self.world_size > 1)
 
     @property
     def distils(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -106,7 +106,9 @@ class TrainStep:
             self.network.to(memory_format=torch.channels_last)
         # The compiled network shares the weights; they are saved and scored by their plain names.
         self._parallel = _in_parallel(self.network, device) if world.size > 1 else None
-        trained = self._parallel or self.network
+        trained: nn.Module = self._parallel or self.network
+        if config.keeps_features:  # the batches are what the frozen part gives
+            trained = self.network.get_submodule("head.fc")
         self._forward = torch.compile(trained) if config.compile else trained
         self._dtype = autocast_dtype(device)
         scaled = config.amp and self._dtype == torch.float16
@@ -188,7 +190,7 @@ class TrainStep:
         raw = batch.images.to(self.device, non_blocking=True)
         mixed = self.config.mixup_off_epoch == 0 or epoch + 1 < self.config.mixup_off_epoch
         images, targets = self.mix(normalize(raw, self.info), labels, mix=mixed)
-        if self.config.channels_last:
+        if self.config.channels_last and not self.config.keeps_features:
             images = images.contiguous(memory_format=torch.channels_last)
         with self._autocast():
             logits: Tensor = self._forward(images)

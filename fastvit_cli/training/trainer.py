@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fastvit_cli.data.deep_images import added_up
-from fastvit_cli.data.loader import Batch, ImageLoader
+from fastvit_cli.data.loader import Batch, Loader
 from fastvit_cli.devices import peak_memory_mb
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.evaluation.evaluate import evaluate
@@ -22,6 +22,7 @@ from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import (
     DeepImagesRead,
     EpochDone,
+    FeaturesProgress,
     ImageUnreadable,
     StepDone,
     TimeEstimated,
@@ -30,10 +31,11 @@ from fastvit_cli.training.events import (
     ValidationProgress,
     best_of,
 )
+from fastvit_cli.training.frozen_features import FeatureLoader, HeadRuntime
 from fastvit_cli.training.initial_model import Start
 from fastvit_cli.training.same_data import TrainedOn
 from fastvit_cli.training.teacher import Teacher
-from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.train_options import CLASS_WEIGHTS, TrainConfig
 from fastvit_cli.training.train_step import Rates, StepPosition, TrainStep
 
 Listener = Callable[[TrainEvent], None]
@@ -54,8 +56,8 @@ class Trainer:
         self,
         config: TrainConfig,
         start: Start,
-        train_loader: ImageLoader,
-        val_loader: ImageLoader,
+        train_loader: Loader,
+        val_loader: Loader,
         device: torch.device,
         teacher: Teacher | None = None,
         world: World = ALONE,
@@ -68,9 +70,11 @@ class Trainer:
         self.val_loader = val_loader
         self.device = device
         weights = (
-            balanced_class_weights(train_loader.images.labels.tolist(), start.info.num_classes)
-            if config.class_weights == "balanced"
-            else None
+            None
+            if config.class_weights == "none"
+            else balanced_class_weights(
+                train_loader.images.labels.tolist(), start.info.num_classes, CLASS_WEIGHTS[config.class_weights]
+            )
         )
         self.updater = TrainStep(config, start.network, start.info, device, weights, teacher, world)
         self.steps = len(train_loader.images) // config.effective_batch_size
@@ -118,6 +122,7 @@ class Trainer:
             FastViTError: too many images cannot be read.
             WorkFailedError: too many losses are not finite, or all logits.
         """
+        self._compute_features(on_event, after_step)
         started, first = time.perf_counter(), self.step
         for done in self._steps_left(on_event):
             on_event(done)
@@ -136,6 +141,17 @@ class Trainer:
         self._loss_sum = self._hits = 0.0
         self.updater.skipped.this_epoch = 0
         return row
+
+    def _compute_features(self, on_event: Listener, after_step: Callable[[], None]) -> None:
+        """What a frozen backbone gives for the images of this epoch and of the validation, the first time."""
+        for loader, what in ((self.train_loader, "train"), (self.val_loader, "val")):
+            if isinstance(loader, FeatureLoader):
+
+                def on_images(done: int, total: int, view: int, views: int = loader.views, split: str = what) -> None:
+                    on_event(FeaturesProgress(split, done, total, view, views))
+                    after_step()
+
+                loader.compute(self.epoch, on_images)
 
     def _steps_left(self, on_event: Listener) -> Iterator[StepDone]:
         """Train the rest of the epoch; yields after each update."""
@@ -193,7 +209,8 @@ class Trainer:
     def _scored(
         self, on_event: Listener, after_step: Callable[[], None], started: float, trained: float, images: int
     ) -> EpochDone:
-        runtime = TorchRuntime(self.weights, self.info, self.device)
+        runs = HeadRuntime if self.config.keeps_features else TorchRuntime
+        runtime = runs(self.weights, self.info, self.device)
 
         def progress(done: int, total: int) -> None:
             on_event(ValidationProgress(done, total))

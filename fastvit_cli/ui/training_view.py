@@ -18,6 +18,7 @@ from fastvit_cli.training.events import (
     BatchSizeTried,
     DeepImagesRead,
     EpochDone,
+    FeaturesProgress,
     ImagesListed,
     ImageUnreadable,
     RunStarted,
@@ -69,6 +70,7 @@ class TrainingView:
             TimeEstimated: self._estimated,
             StepDone: self._step,
             ValidationProgress: self._validation,
+            FeaturesProgress: self._features,
             ImageUnreadable: self._unreadable,
             DeepImagesRead: self._deep,
             UpdateSkipped: self._skipped,
@@ -196,6 +198,15 @@ class TrainingView:
         if self._progress is not None:
             self._progress.update(
                 self._steps, description="validate", total=event.total, completed=event.done, text=""
+            )
+
+    def _features(self, event: TrainEvent) -> None:
+        assert isinstance(event, FeaturesProgress)
+        if self._progress is not None:
+            of = f", view {event.view} of {event.views}" if event.views > 1 else ""
+            text = f"images of {event.split} through the frozen backbone{of}"
+            self._progress.update(
+                self._steps, description="features", total=event.total, completed=event.done, text=text
             )
 
     def _epoch(self, event: TrainEvent) -> None:

@@ -294,7 +294,7 @@ def test_a_total_batch_that_the_processes_cannot_divide() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--recipe", "imagnet"], "Did you mean 'imagenet'? Pass one of: demo, scratch, finetune, imagenet,"),
+        (["--recipe", "imagnet"], "Did you mean 'imagenet'? Pass one of: demo, scratch, finetune, frozen, imagenet,"),
         (["--recipe", "imagenet", "--variant", "mci0"], "a --variant from t8 to ma36"),
         (["--recipe", "imagenet", "--batch-size", 96], "Pass --total-batch-size 1056."),
     ],
