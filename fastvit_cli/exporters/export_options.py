@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.exporters.formats import FORMATS
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.options import MAX_IMG_SIZE, PANEL_DATA, PANEL_OUTPUT, ModelConfig, flag_of, option, output_option
 
 LAYOUTS = ("native", "timm", "reference")

@@ -22,9 +22,10 @@ from fastvit_cli.exporters import onnx as onnx_exporter
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.export import ExportResult, write_export
 from fastvit_cli.exporters.export_options import ExportConfig
-from fastvit_cli.exporters.formats import FORMATS, list_formats
+from fastvit_cli.exporters.format_list import list_formats
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.exporters.sensitivity import relative_change
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.open import open_runtime
