@@ -58,8 +58,7 @@ def test_export_refuses(options: dict[str, object], message: str, hint: str) -> 
     ("options", "hint"),
     [
         ({"layout": "reference", "fuse": "all"}, "--layout native"),
-        ({"layout": "timm", "fuse": "all"}, "--layout native"),
-        ({"layout": "torch"}, "native, timm, reference"),
+        ({"layout": "timm"}, "native, reference"),
         ({"fuse": "branch"}, "Did you mean 'branches'"),
     ],
 )
