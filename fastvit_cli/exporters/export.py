@@ -22,7 +22,7 @@ from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration, Step, choose_output
 from fastvit_cli.exporters.snippets import snippet_path, write_snippet
-from fastvit_cli.formats import FORMATS
+from fastvit_cli.formats import FORMATS, Format
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
@@ -87,10 +87,7 @@ def write_export(
         raise FastViTError("Fewer bits need images to calibrate with.", "Pass --data with a folder that has train/.")
     step = on_event or (lambda _: None)
     target, precision = FORMATS[config.format], config.resolved_precision
-    output = choose_output(config.output, loaded, target.suffix, config.force)
-    zipped = [output.with_name(f"{output.name}.zip")] if config.zip else []
-    for beside in (snippet_path(output, config.format), *zipped, *files_of(output)[1:]):
-        refuse_existing(beside, config.force)
+    output = _free_output(config, loaded, target)
     target.check_writable()
     exporter = importlib.import_module(target.exporter)
     network, info = _what_to_export(loaded, config)
@@ -129,6 +126,15 @@ def write_export(
         snippet=snippet,
         snippet_file=str(snippet_file),
     )
+
+
+def _free_output(config: ExportConfig, loaded: LoadedModel, target: Format) -> Path:
+    """The path to write, of which neither the file nor any that goes beside it is there, unless forced."""
+    output = choose_output(config.output, loaded, target.suffix, config.force)
+    zipped = [output.with_name(f"{output.name}.zip")] if config.zip else []
+    for beside in (snippet_path(output, config.format), *zipped, *files_of(output)[1:]):
+        refuse_existing(beside, config.force)
+    return output
 
 
 def _drift(config: ExportConfig, output: Path, network: FastViT, info: ModelInfo, real: RealImages | None) -> str:
