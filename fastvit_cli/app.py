@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from fastvit_cli.allocator import keep_freed_memory
 from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.commands.bare_options import insert_bare_values
 from fastvit_cli.commands.bench import bench
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
     if command != "bench":  # which is alone on the machine, and times what any program of the user's would see
         share_the_cores()
+        keep_freed_memory()
     as_json, verbose = "--json" in words, "--verbose" in words
     try:
         with _terminated_as_any_error():

@@ -48,7 +48,8 @@ def check_writable(path: Path) -> None:
 
 
 def refuse_existing(path: Path, force: bool) -> None:
-    """
+    """Refuse to overwrite an output that exists.
+
     Raises:
         FastViTError: the output exists and `force` is not set, or can have no such name.
     """

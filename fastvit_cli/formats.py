@@ -71,18 +71,14 @@ class Format:
         return f"fastvit_cli.exporters.{self.name}"
 
     def check_writable(self) -> None:
-        """Raises:
-        FastViTError: this machine cannot write the format.
-        """
+        """Refuse a format that this machine cannot write."""
         if sys.platform in self.not_on:
             raise FastViTError(f"{self.title} files cannot be written on {sys.platform}.", "Use Linux or macOS.")
         require_modules(self.needs, f"Exporting to {self.title}", self.extra)
 
 
 def require_modules(names: tuple[str, ...], what: str, extra: str | None = None) -> None:
-    """Raises:
-    FastViTError: some of the modules are not installed.
-    """
+    """Refuse `what` where some of the modules are not installed."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -116,9 +116,7 @@ def _detect_variant(native: Mapping[str, Tensor], attention: bool) -> Variant | 
 
 
 def _check_channels(native: Mapping[str, Tensor], where: str) -> None:
-    """Raises:
-    FastViTError: the network takes other images than RGB.
-    """
+    """Refuse a network that takes other images than RGB."""
     channels = {
         value.shape[1] for key, value in native.items() if key.startswith(_STEM["native"]) and value.ndim == 4
     }

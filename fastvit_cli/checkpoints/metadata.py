@@ -67,7 +67,8 @@ class ModelInfo:
         return self.num_classes > 0 and (self.class_names is not None or not projects)
 
     def check_classifier(self) -> None:
-        """
+        """Refuse a model whose outputs are no classes.
+
         Raises:
             FastViTError: the outputs are no classes.
         """
@@ -170,9 +171,7 @@ def _of_type(value: Any, hint: Any, name: str) -> Any:
 
 
 def _check_ranges(info: ModelInfo) -> None:
-    """Raises:
-    ValueError: numbers and texts of the right type that no model has.
-    """
+    """Refuse numbers and texts of the right type that no model has."""
     preprocessing, names = info.preprocessing, (*(info.class_names or ()), *(info.class_descriptions or ()))
     bounds = (
         ("img_size", preprocessing.img_size, 1, _LARGEST_IMAGE),

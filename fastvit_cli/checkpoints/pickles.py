@@ -78,8 +78,10 @@ _PYTHON_2 = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 
 
 def _global(module: str, name: str) -> Global:
-    """Raises:
-    ForbiddenGlobalError: it is not on the list of what weights need and of plain values beside them.
+    """The class or function of that name, if weights or plain values need it.
+
+    Raises:
+        ForbiddenGlobalError: it is not on the list of what weights need and of plain values beside them.
     """
     full = f"{_PYTHON_2.get(module, module)}.{name}"
     if full not in _NAMES and not _is_torch_constant(full):

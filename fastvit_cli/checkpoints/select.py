@@ -200,8 +200,10 @@ def trained_on(path: Path | None, info: ModelInfo) -> str | None:
 
 
 def check_variant(source: ModelSource, info: ModelInfo) -> None:
-    """Raises:
-    FastViTError: the model is of another variant than `--variant` names.
+    """Refuse a model of another variant than `--variant` names.
+
+    Raises:
+        FastViTError: the model is of another variant than `--variant` names.
     """
     if source.wanted_variant not in (None, info.variant):
         raise FastViTError(

@@ -42,9 +42,7 @@ def validate(config: ValidateConfig, session: Session) -> int:
 
 
 def _refuse_what_one_process_does(config: ValidateConfig) -> None:
-    """Raises:
-    FastViTError: the options ask for more than scores.
-    """
+    """Refuse options that ask several processes for more than scores."""
     from fastvit_cli.evaluation.bulk import models_of
 
     asked = [flag_of(name) for name in ("compare", "report", "output", "check_data") if getattr(config, name)]

@@ -9,10 +9,11 @@ from fastvit_cli.data.data_options import DataConfig
 from fastvit_cli.data.decoding import Pixels
 from fastvit_cli.data.deep_images import added_up, deep_words
 from fastvit_cli.data.images import Images
-from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import Unreadable
+from fastvit_cli.data.workers import resolve_workers, worker_death_explained
 
 _BATCH_SIZE = 32
 
@@ -70,17 +71,10 @@ def check_split(
     Raises:
         WorkFailedError: a process that reads images was killed.
     """
-    loader = ImageLoader(
-        images,
-        _one_pixel,
-        1,
-        _BATCH_SIZE,
-        resolve_workers(config.workers),
-        training=False,
-        max_bad_images=100.0,
-        exif=bool(config.exif),
-    )
-    with worker_death_explained(loader.workers):
+    workers = resolve_workers(config.workers)
+    options = LoaderOptions(1, _BATCH_SIZE, workers, max_bad_images=100.0, exif=bool(config.exif))
+    loader = ImageLoader(images, _one_pixel, options)
+    with worker_death_explained(workers):
         for done, _ in enumerate(loader.epoch(), start=1):
             if on_progress is not None:
                 on_progress(min(done * _BATCH_SIZE, len(images)), len(images))

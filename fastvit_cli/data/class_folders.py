@@ -40,7 +40,7 @@ class Listing:
     stamps: "np.ndarray[tuple[int, int], np.dtype[np.int64]]"
 
 
-def open_class_folders(folder: Path, on_progress: Progress | None = None) -> ImageFolder:
+def list_class_folders(folder: Path, on_progress: Progress | None = None) -> Listing:
     """List `folder/<class>/**`: classes sorted, and the paths within each; links are followed.
 
     Names of classes are in Unicode's composed form: two folders that differ in the form alone are one class. A class
@@ -49,11 +49,6 @@ def open_class_folders(folder: Path, on_progress: Progress | None = None) -> Ima
     Raises:
         FastViTError: no class folders, no images in them, or a folder that cannot be read.
     """
-    return list_class_folders(folder, on_progress).images
-
-
-def list_class_folders(folder: Path, on_progress: Progress | None = None) -> Listing:
-    """`open_class_folders`, with what an index has to remember. Raises the same."""
     top = _stat(folder)
     seen = {".": stamp(top)}
     classes, passed_over = _class_folders(folder)

@@ -102,9 +102,7 @@ def _json_pairs(path: Path, text: str) -> list[tuple[str, Any]]:
 
 
 def _check(path: Path, pairs: list[tuple[str, Any]]) -> None:
-    """Raises:
-    FastViTError: an index that is not a whole number from 0 to `MAX_INDEX`, or a name or index that occurs twice.
-    """
+    """Refuse an index that is no whole number from 0 to `MAX_INDEX`, and names or indices that occur twice."""
     names: set[str] = set()
     by_index: dict[int, str] = {}
     for name, index in pairs:

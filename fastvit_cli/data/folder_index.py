@@ -42,10 +42,10 @@ _DTYPES = {  # largest items first, so that all are aligned
 
 
 def open_indexed(folder: Path, on_progress: Progress | None = None) -> ImageFolder:
-    """`open_class_folders`, from the index when it still holds; a large split is indexed for the next time.
+    """`list_class_folders`, from the index when it still holds; a large split is indexed for the next time.
 
     Raises:
-        FastViTError: as `open_class_folders`; never for the sake of the index.
+        FastViTError: as `list_class_folders`; never for the sake of the index.
     """
     known = load_index(folder)
     if known is not None:

@@ -1,6 +1,5 @@
 """Batches of images. What a sample looks like is a function of (seed, epoch, sample) and of nothing else."""
 
-import contextlib
 import math
 import time
 import weakref
@@ -19,9 +18,9 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, no_collate
 from fastvit_cli.data.transforms import Transform, evaluation_transform
-from fastvit_cli.data.workers import MOST_BY_DEFAULT, end_workers, most_workers, prepare_worker
-from fastvit_cli.devices import free_memory_mb, usable_cores
-from fastvit_cli.distributed import World
+from fastvit_cli.data.workers import end_workers, prepare_worker
+from fastvit_cli.devices import free_memory_mb
+from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
 
@@ -86,13 +85,11 @@ class EpochBatches(Sampler[BatchIndex]):
         return len(range(self.rank, -(-self.size // self.batch_size), self.world_size))
 
 
-class ImageLoader:
-    """Batches of one split, epoch by epoch.
+@dataclass(frozen=True)
+class LoaderOptions:
+    """How images become batches.
 
-    Workers write the images of a batch into one of a ring of buffers that all processes share: memory that is
-    allocated anew for each batch costs a tenth of the time it takes to decode into it.
-
-    Args:
+    Attributes:
         img_size: side of what the transform gives, in pixels.
         batch_size: images a batch and process.
         workers: processes that decode; 0 decodes in this one.
@@ -101,8 +98,28 @@ class ImageLoader:
         max_bad_images: percent of the split that may be unreadable, to all processes together.
         exif: turn images upright.
         pin: give batches in pinned memory, from which copies to a CUDA device overlap with work.
-        rank, world_size: this process among those that share the split.
         start_method: fork, spawn or forkserver; None for the platform's.
+    """
+
+    img_size: int
+    batch_size: int
+    workers: int
+    training: bool = False
+    seed: int = 0
+    max_bad_images: float = MAX_BAD_IMAGES
+    exif: bool = False
+    pin: bool = False
+    start_method: str | None = None
+
+
+class ImageLoader:
+    """Batches of one split, epoch by epoch.
+
+    Workers write the images of a batch into one of a ring of buffers that all processes share: memory that is
+    allocated anew for each batch costs a tenth of the time it takes to decode into it.
+
+    Args:
+        world: the processes that share the split.
 
     Attributes:
         unreadable: reasons by image, of all epochs so far; those of the other processes too once they were shared.
@@ -113,36 +130,32 @@ class ImageLoader:
         WorkFailedError: not enough shared memory.
     """
 
-    def __init__(
-        self,
-        images: Images,
-        transform: Transform,
-        img_size: int,
-        batch_size: int,
-        workers: int,
-        *,
-        training: bool,
-        seed: int = 0,
-        max_bad_images: float = MAX_BAD_IMAGES,
-        exif: bool = False,
-        pin: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
-        start_method: str | None = None,
-    ) -> None:
+    def __init__(self, images: Images, transform: Transform, options: LoaderOptions, world: World = ALONE) -> None:
         self.images = images
-        self.workers = workers
-        self.max_bad_images = max_bad_images
+        self.options = options
         self.unreadable: dict[str, str] = {}
         self.deep: Counter[str] = Counter()
         self.seconds_waited = 0.0
-        self._pin = pin
+        workers, training = options.workers, options.training
         self._batches = EpochBatches(
-            len(images), batch_size, training=training, seed=seed, rank=rank, world_size=world_size
+            len(images),
+            options.batch_size,
+            training=training,
+            seed=options.seed,
+            rank=world.rank,
+            world_size=world.size,
         )
-        self._slots = _shared_slots(min(batch_size, len(images)), img_size, workers) if workers else None
+        self._slots = (
+            _shared_slots(min(options.batch_size, len(images)), options.img_size, workers) if workers else None
+        )
         reader = SampleReader(
-            images, transform, img_size, self._slots, seed=seed if training else None, replace=training, exif=exif
+            images,
+            transform,
+            options.img_size,
+            self._slots,
+            seed=options.seed if training else None,
+            replace=training,
+            exif=options.exif,
         )
         self._loader: DataLoader[Samples] = DataLoader(
             reader,
@@ -152,7 +165,7 @@ class ImageLoader:
             collate_fn=no_collate,
             worker_init_fn=prepare_worker,
             persistent_workers=workers > 0,
-            multiprocessing_context=start_method if workers else None,
+            multiprocessing_context=options.start_method if workers else None,
             generator=torch.Generator(),  # torch would draw the workers' seeds from the global one
         )
         # Also where the program ends before: they outlive the one SIGTERM that Python's own end would send.
@@ -187,10 +200,10 @@ class ImageLoader:
     def _own_copy(self, samples: Samples) -> Tensor:
         """The images (B, H, W, 3) in memory that no worker will write to again."""
         if samples.images is not None:
-            return samples.images.pin_memory() if self._pin else samples.images
+            return samples.images.pin_memory() if self.options.pin else samples.images
         assert self._slots is not None
         shared = self._slots[samples.number % len(self._slots)][: len(samples.labels)]
-        return shared.pin_memory() if self._pin else shared.clone()
+        return shared.pin_memory() if self.options.pin else shared.clone()
 
     def share_unreadable(self, world: World) -> tuple[Unreadable, ...]:
         """Let all processes know what one of them could not read; those images that are new to this one.
@@ -208,12 +221,12 @@ class ImageLoader:
     def _first_seen(self, unreadable: Iterable[Unreadable]) -> tuple[Unreadable, ...]:
         new = tuple({bad.name: bad for bad in unreadable if bad.name not in self.unreadable}.values())
         self.unreadable |= {bad.name: bad.reason for bad in new}
-        allowed = self.max_bad_images / 100 * len(self.images)
+        allowed = self.options.max_bad_images / 100 * len(self.images)
         if len(self.unreadable) > allowed:
             name, reason = next(iter(self.unreadable.items()))
             raise FastViTError(
                 f"{len(self.unreadable)} of {len(self.images):,} images cannot be read, more than "
-                f"{self.max_bad_images:g} %; the first: '{name}' ({reason}).",
+                f"{self.options.max_bad_images:g} %; the first: '{name}' ({reason}).",
                 "See them all with --check-data, then mend or remove them, or pass a larger --max-bad-images.",
             )
         return new
@@ -247,25 +260,6 @@ def _shared_slots(batch_size: int, img_size: int, workers: int) -> Tensor:
     return slots
 
 
-@contextlib.contextmanager
-def worker_death_explained(workers: int) -> Iterator[None]:
-    """Around whatever uses a loader: torch raises the end of a worker in any line that the main process is at.
-
-    Raises:
-        WorkFailedError: a worker process was killed.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if "DataLoader worker (pid" not in str(error):
-            raise
-        raise WorkFailedError(
-            f"A process that reads images was killed by the system ({_how_it_died(error)}); "
-            "most often the memory is used up.",
-            f"Pass --workers below {workers} (0 reads in this process), or a smaller --batch-size.",
-        ) from error
-
-
 @dataclass(frozen=True)
 class RealImages:
     """Some images of a data set.
@@ -297,28 +291,3 @@ def load_some_images(images: Images, preprocessing: Preprocessing, count: int) -
             ) from error
     labels = torch.from_numpy(images.labels[spread]).long()
     return RealImages(torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2), labels)
-
-
-def _how_it_died(error: RuntimeError) -> str:
-    """`signal: Killed` of torch's long message."""
-    text = str(error)
-    return text[text.index("signal:") :].split(".")[0] if "signal:" in text else "it ended without a word"
-
-
-def resolve_workers(workers: int | None, processes: int = 1) -> int:
-    """`--workers`, or one fewer than this process's share of the cores it may use, at most 8.
-
-    Args:
-        processes: of the run on this machine, which share it.
-
-    Raises:
-        FastViTError: more than the machine takes.
-    """
-    most, why = most_workers(processes)
-    default = min(most, max(1, min(MOST_BY_DEFAULT, usable_cores() // processes - 1)))
-    if workers is not None and workers > most:
-        raise FastViTError(
-            f"--workers {workers} is more than this machine takes: at most {most}, for {why}.",
-            f"Pass --workers {most}{' or fewer' if most else ''}; without it there are {default}.",
-        )
-    return default if workers is None else workers

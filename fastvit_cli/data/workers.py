@@ -1,9 +1,10 @@
-"""The processes that read images: how many a machine takes, which signals they heed, and their end."""
+"""The processes that read images: how many, which signals they heed, and their end."""
 
 import contextlib
 import gc
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from fastvit_cli.devices import free_memory_mb, usable_cores
+from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.limits import open_files_left
 
 MOST_BY_DEFAULT = 8
@@ -32,6 +34,25 @@ def most_workers(processes: int) -> tuple[int, str]:
         bounds.append(((files - _FILES_KEPT) // _FILES_A_WORKER, "its limit of open files (ulimit -n)"))
     most, why = min(bounds)
     return max(0, most), why
+
+
+def resolve_workers(workers: int | None, processes: int = 1) -> int:
+    """`--workers`, or one fewer than this process's share of the cores it may use, at most 8.
+
+    Args:
+        processes: of the run on this machine, which share it.
+
+    Raises:
+        FastViTError: more than the machine takes.
+    """
+    most, why = most_workers(processes)
+    default = min(most, max(1, min(MOST_BY_DEFAULT, usable_cores() // processes - 1)))
+    if workers is not None and workers > most:
+        raise FastViTError(
+            f"--workers {workers} is more than this machine takes: at most {most}, for {why}.",
+            f"Pass --workers {most}{' or fewer' if most else ''}; without it there are {default}.",
+        )
+    return default if workers is None else workers
 
 
 def prepare_worker(_: int) -> None:
@@ -62,3 +83,28 @@ def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:
     """Leave the main process time to finish its step; another SIGTERM, such as Python's at exit, ends this one."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.alarm(_GRACE_S)
+
+
+@contextlib.contextmanager
+def worker_death_explained(workers: int) -> Iterator[None]:
+    """Around whatever uses a loader: torch raises the end of a worker in any line that the main process is at.
+
+    Raises:
+        WorkFailedError: a worker process was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker (pid" not in str(error):
+            raise
+        raise WorkFailedError(
+            f"A process that reads images was killed by the system ({_how_it_died(error)}); "
+            "most often the memory is used up.",
+            f"Pass --workers below {workers} (0 reads in this process), or a smaller --batch-size.",
+        ) from error
+
+
+def _how_it_died(error: RuntimeError) -> str:
+    """`signal: Killed` of torch's long message."""
+    text = str(error)
+    return text[text.index("signal:") :].split(".")[0] if "signal:" in text else "it ended without a word"

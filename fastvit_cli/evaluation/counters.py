@@ -12,6 +12,7 @@ from fastvit_cli.evaluation.class_metrics import ClassCounter
 from fastvit_cli.evaluation.comparison import PairCounter
 from fastvit_cli.evaluation.label_files import RealLabels
 from fastvit_cli.evaluation.predictions import PredictionList
+from fastvit_cli.evaluation.results import ReportData
 from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.runtimes.base import Runtime
 
@@ -54,3 +55,9 @@ class EvaluationCounters:
         """Take in what the other processes counted; pairs and lists are the work of one."""
         for counter in (self.classes, self.calibration, *(() if self.real is None else (self.real,))):
             counter.add_up(world)
+
+    def report_data(self) -> ReportData | None:
+        """What the pictures of a report show; None without one."""
+        if self.listed is None:
+            return None
+        return ReportData(self.classes.confusion, tuple(self.listed.predictions), self.listed.gallery())

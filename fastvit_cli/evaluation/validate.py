@@ -4,110 +4,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from fastvit_cli.data.images import Images
-from fastvit_cli.data.loader import ImageLoader, resolve_workers, worker_death_explained
+from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.model_classes import match_classes, with_mapped_classes, with_model_classes
 from fastvit_cli.data.orientation import lying_images
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images
 from fastvit_cli.data.transforms import evaluation_transform
+from fastvit_cli.data.workers import resolve_workers, worker_death_explained
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.evaluation.calibration import (
-    ReliabilityBin,
     expected_calibration_error,
     wilson_interval,
 )
-from fastvit_cli.evaluation.class_metrics import ClassScore, Confused, mean_f1
-from fastvit_cli.evaluation.comparison import ComparedModels
+from fastvit_cli.evaluation.class_metrics import mean_f1
 from fastvit_cli.evaluation.counters import EvaluationCounters
-from fastvit_cli.evaluation.evaluate import evaluate
-from fastvit_cli.evaluation.label_files import RealScores, read_valid_labels
-from fastvit_cli.evaluation.predictions import Mistake, Prediction, PredictionList
+from fastvit_cli.evaluation.evaluate import Evaluation, evaluate
+from fastvit_cli.evaluation.label_files import read_valid_labels
+from fastvit_cli.evaluation.results import ValidateResult, Validation
 from fastvit_cli.evaluation.subset import SubsetRuntime, images_of
 from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import Runtime
-from fastvit_cli.runtimes.engines import AUTO, TORCH, with_engine
-
-
-@dataclass(frozen=True)
-class ValidateResult:
-    """Scores in percent (loss in nats) of one model on one split.
-
-    Attributes:
-        model: file or published name.
-        fused: whether the file is.
-        engine: what computed it.
-        engine_reason: why, and how what ran differs from the file.
-        own_form: it ran as it is in the file.
-        device: where it really ran.
-        top1_low, top1_high: 95 % interval of top1.
-        mean_f1: over the classes that have images.
-        calibration_error: expected, over the 15 bins of `reliability`.
-        real: against ImageNet-ReaL's labels; None without them.
-        comparison: with another model; None without one.
-        data_wait: share of the time, 0 to 1, spent waiting for images.
-        unreadable: images left out of the scores.
-        deep: images of more than 8 bits, by what they were.
-        passed_over: other files than images, by `passed_over.kind_of`.
-        published_top1: ImageNet-1k top-1 that was published for these weights; None for others.
-    """
-
-    model: str
-    variant: str
-    fused: bool
-    engine: str
-    engine_reason: str
-    own_form: bool
-    device: str
-    data: str
-    split: str
-    img_size: int
-    preprocessing: Preprocessing
-    num_images: int
-    top1: float
-    top1_low: float
-    top1_high: float
-    top5: float
-    loss: float
-    mean_f1: float
-    calibration_error: float
-    real: RealScores | None
-    comparison: ComparedModels | None
-    images_per_second: float
-    data_wait: float
-    unreadable: tuple[Unreadable, ...]
-    deep: dict[str, int]
-    passed_over: dict[str, int]
-    published_top1: float | None
-    classes: tuple[ClassScore, ...]
-    most_confused: tuple[Confused, ...]
-    reliability: tuple[ReliabilityBin, ...]
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """What a report shows beyond the result.
-
-    Attributes:
-        confusion: int64 (classes, classes), label by prediction; None above 2,000 classes.
-        mistakes: the most confident ones.
-    """
-
-    confusion: Tensor | None
-    predictions: tuple[Prediction, ...]
-    mistakes: tuple[Mistake, ...]
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The result, and with `--report` what belongs to its pictures."""
-
-    result: ValidateResult
-    report: ReportData | None
+from fastvit_cli.runtimes.engines import AUTO, TORCH, Chosen, with_engine
 
 
 @dataclass(frozen=True)
@@ -153,35 +73,20 @@ def score(
             logits of an image are not finite.
     """
     tell = listeners or Listeners()
-    preprocessing = opened.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=False)
-    opened.info.check_classifier()
-    images, allowed = _labelled_images(config, opened, data, tell)
-    _tell_of_lying_images(config, opened, images, tell)
-    if other is not None:
-        _check_same_classes(opened, other)
-        _tell_of_other_preprocessing(preprocessing, other.info.preprocessing, tell)
-    chosen = with_engine(opened, _engine(config, opened), preprocessing.img_size, len(images))
-    if tell.engine is not None:
-        tell.engine(f"{chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason})")
-    second = (
-        None if other is None else with_engine(other, _engine(config, other), preprocessing.img_size, len(images))
-    )
-    runtime = _restricted(chosen.runtime, allowed)
-    other_runtime = None if second is None else _restricted(second.runtime, allowed)
-    counters = EvaluationCounters(config, images, runtime, other_runtime)
-    loader = ImageLoader(
-        images,
-        evaluation_transform(preprocessing, config.transforms),
-        preprocessing.img_size,
+    ready = _prepare(config, opened, other, data, tell)
+    runtime = _restricted(ready.chosen.runtime, ready.allowed)
+    other_runtime = None if ready.other is None else _restricted(ready.other.runtime, ready.allowed)
+    counters = EvaluationCounters(config, ready.images, runtime, other_runtime)
+    options = LoaderOptions(
+        ready.preprocessing.img_size,
         config.batch_size,
         resolve_workers(config.workers, world.local_size),
-        training=False,
         max_bad_images=config.max_bad_images,
-        exif=bool(preprocessing.exif),
-        rank=world.rank,
-        world_size=world.size,
+        exif=bool(ready.preprocessing.exif),
     )
-    with worker_death_explained(loader.workers):
+    transform = evaluation_transform(ready.preprocessing, config.transforms)
+    loader = ImageLoader(ready.images, transform, options, world)
+    with worker_death_explained(options.workers):
         found = evaluate(runtime, loader, tell.progress, tell.unreadable, counters.add, tell.smaller_batch, world)
     counters.add_up(world)
     if found.scores.not_finite:
@@ -189,20 +94,64 @@ def score(
             f"'{model}' gives NaN or infinity for {found.scores.not_finite} of {found.scores.num_images:,} images.",
             "Pass a checkpoint from before its training diverged; where half precision overflows, a file in float32.",
         )
-    scores, bins, classes = found.scores, counters.calibration.bins, counters.classes.scores(images.class_names)
+    result = _result(config, opened, model, published_top1, data.name, ready, found, counters)
+    return Validation(result, counters.report_data())
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What is decided before the first image; `allowed` are the classes to choose from, None for all."""
+
+    preprocessing: Preprocessing
+    images: Images
+    allowed: tuple[int, ...] | None
+    chosen: Chosen
+    other: Chosen | None
+
+
+def _prepare(
+    config: ValidateConfig, opened: Runtime, other: Runtime | None, data: DataChoice, tell: Listeners
+) -> _Ready:
+    preprocessing = opened.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=False)
+    opened.info.check_classifier()
+    images, allowed = _labelled_images(config, opened, data, tell)
+    _tell_of_lying_images(config, opened, images, tell)
+    if other is not None:
+        _check_same_classes(opened, other)
+        _tell_of_other_preprocessing(preprocessing, other.info.preprocessing, tell)
+    size, count = preprocessing.img_size, len(images)
+    chosen = with_engine(opened, _engine(config, opened), size, count)
+    if tell.engine is not None:
+        tell.engine(f"{chosen.runtime.engine} on {chosen.runtime.device_name} ({chosen.reason})")
+    second = None if other is None else with_engine(other, _engine(config, other), size, count)
+    return _Ready(preprocessing, images, allowed, chosen, second)
+
+
+def _result(
+    config: ValidateConfig,
+    opened: Runtime,
+    model: str,
+    published_top1: float | None,
+    data: str,
+    ready: _Ready,
+    found: Evaluation,
+    counters: EvaluationCounters,
+) -> ValidateResult:
+    scores = found.scores
+    classes = counters.classes.scores(ready.images.class_names)
     low, high = wilson_interval(round(scores.top1 * scores.num_images / 100.0), scores.num_images)
-    result = ValidateResult(
+    return ValidateResult(
         model=model,
         variant=opened.info.variant,
         fused=opened.info.fused,
-        engine=runtime.engine,
-        engine_reason=chosen.reason,
-        own_form=chosen.own_form,
-        device=runtime.device_name,
-        data=data.name,
+        engine=ready.chosen.runtime.engine,
+        engine_reason=ready.chosen.reason,
+        own_form=ready.chosen.own_form,
+        device=ready.chosen.runtime.device_name,
+        data=data,
         split=config.split,
-        img_size=preprocessing.img_size,
-        preprocessing=preprocessing,
+        img_size=ready.preprocessing.img_size,
+        preprocessing=ready.preprocessing,
         num_images=scores.num_images,
         top1=scores.top1,
         top1_low=low,
@@ -210,24 +159,19 @@ def score(
         top5=scores.top5,
         loss=scores.loss,
         mean_f1=mean_f1(classes),
-        calibration_error=expected_calibration_error(bins),
+        calibration_error=expected_calibration_error(counters.calibration.bins),
         real=None if counters.real is None else counters.real.scores,
         comparison=None if counters.pair is None else counters.pair.result(str(config.compare)),
         images_per_second=found.images_per_second,
         data_wait=found.data_wait,
         unreadable=found.unreadable,
         deep=found.deep,
-        passed_over=dict(images.passed_over),
+        passed_over=dict(ready.images.passed_over),
         published_top1=published_top1,
         classes=classes,
-        most_confused=counters.classes.most_confused(images.class_names),
-        reliability=bins,
+        most_confused=counters.classes.most_confused(ready.images.class_names),
+        reliability=counters.calibration.bins,
     )
-    return Validation(result, None if counters.listed is None else _report_data(counters, counters.listed))
-
-
-def _report_data(counters: EvaluationCounters, listed: PredictionList) -> ReportData:
-    return ReportData(counters.classes.confusion, tuple(listed.predictions), listed.gallery())
 
 
 def _labelled_images(

@@ -31,7 +31,8 @@ def compute_precision(precision: str) -> Any:
 
 
 def require_compression(compress: str) -> None:
-    """
+    """Refuse what needs a library to cluster weights where it is not installed.
+
     Raises:
         FastViTError: the library that clusters the weights is not installed.
     """

@@ -99,10 +99,7 @@ def fuse_and_prove(
 
 
 def _check_something_changes(config: ReparamConfig, loaded: LoadedModel, naming: Naming) -> None:
-    """
-    Raises:
-        FastViTError: the model is already in the form and under the names that were asked for, or cannot go back.
-    """
+    """Refuse a model that has the form and the names already, or that cannot go back to them."""
     form, where = loaded.layout.form, f"'{loaded.path}'" if loaded.path else "The model"
     if form == "all":
         raise FastViTError(

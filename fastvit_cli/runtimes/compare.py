@@ -54,8 +54,10 @@ def compare(
 
 
 def check_same_outputs(reference: Runtime, expected: Tensor, other: Runtime, found: Tensor) -> None:
-    """Raises:
-    FastViTError: the two gave a different number of values per image.
+    """Refuse two models that give different numbers of values for an image.
+
+    Raises:
+        FastViTError: the two gave a different number of values per image.
     """
     if expected.shape != found.shape:
         raise FastViTError(

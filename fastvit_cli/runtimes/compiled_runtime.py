@@ -36,7 +36,8 @@ class CompiledRuntime:
 
     @torch.no_grad()  # inference mode keeps the compiler from freezing the weights
     def logits(self, images: Tensor) -> Tensor:
-        """
+        """Logits of any number of images; the first call compiles.
+
         Raises:
             WorkFailedError: the network cannot be compiled here.
         """

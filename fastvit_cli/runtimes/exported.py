@@ -72,7 +72,8 @@ def read_info(path: Path, properties: dict[str, str]) -> ModelInfo:
 
 
 def check_size(images: Tensor, info: ModelInfo) -> None:
-    """
+    """Refuse images of another size than the model was exported for.
+
     Raises:
         FastViTError: images of another size than the model was exported for.
     """

@@ -76,7 +76,8 @@ def _missing_weights(path: Path) -> str | None:
 
 
 def _only_input(path: Path, session: Any) -> Any:
-    """
+    """The input of a graph that has one.
+
     Raises:
         FastViTError: there are several.
     """

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.images import Images
-from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, resolve_workers
+from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, LoaderOptions
 from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.randomness import seed_everything
 from fastvit_cli.data.sources import DataChoice, open_images, with_training_classes
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
+from fastvit_cli.data.workers import resolve_workers
 from fastvit_cli.devices import resolve_device
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
@@ -53,38 +54,26 @@ def build_trainer(
     teacher = open_teacher(config, start.info, train_images, device) if config.distils else None
     if teacher is not None and teacher.assumed:
         start = replace(start, notes=(*start.notes, f"Teacher: {teacher.assumed}"))
-    preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers, world.local_size)
+    preprocessing = start.info.preprocessing
     policy = None if config.auto_augment == NO_POLICY else config.auto_augment
     augmentation = Augmentation(
         config.min_scale, config.hflip, policy, config.color_jitter, config.train_interpolation
     )
-    train_loader = ImageLoader(
-        train_images,
-        training_transform(preprocessing, augmentation, config.transforms),
+    options = LoaderOptions(
         config.img_size,
         config.batch_size,
-        workers,
+        resolve_workers(config.workers, world.local_size),
         training=True,
         seed=config.seed,
         max_bad_images=config.max_bad_images,
         exif=config.exif,
         pin=device.type == "cuda",
-        rank=world.rank,
-        world_size=world.size,
     )
-    val_loader = ImageLoader(
-        val_images,
-        evaluation_transform(preprocessing, config.transforms),
-        config.img_size,
-        EVALUATION_BATCH_SIZE,
-        workers,
-        training=False,
-        max_bad_images=config.max_bad_images,
-        exif=config.exif,
-        pin=device.type == "cuda",
-        rank=world.rank,
-        world_size=world.size,
-    )
+    transform = training_transform(preprocessing, augmentation, config.transforms)
+    train_loader = ImageLoader(train_images, transform, options, world)
+    options = replace(options, batch_size=EVALUATION_BATCH_SIZE, training=False)
+    transform = evaluation_transform(preprocessing, config.transforms)
+    val_loader = ImageLoader(val_images, transform, options, world)
     return Trainer(config, start, train_loader, val_loader, device, teacher, world)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.data_options import FAST
-from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
+from fastvit_cli.data.workers import worker_death_explained
 from fastvit_cli.devices import describe_device
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.cost import Cost, network_cost
@@ -86,7 +86,7 @@ def dry_run(
     trainer = build_trainer(replace(config, teacher=None), data, loaded, on_event)
     network = trainer.updater.network
     started = time.perf_counter()
-    with worker_death_explained(trainer.train_loader.workers):
+    with worker_death_explained(trainer.train_loader.options.workers):
         batch = next(trainer.train_loader.epoch())
     seconds = time.perf_counter() - started
     return DryRun(

@@ -86,8 +86,10 @@ def read_given_options(typed: Mapping[str, Any], launched: int | None = None) ->
 
 
 def _processes_of(run: StoredRun, wanted: int | None) -> int:
-    """Raises:
-    FastViTError: it has another number than is wanted.
+    """The number of processes that made a run.
+
+    Raises:
+        FastViTError: it has another number than is wanted.
     """
     before = int(run.options.get("world_size", 1))
     if wanted not in (None, before):

@@ -131,8 +131,10 @@ def _meaning(name: str, value: Any) -> Any:
 
 
 def refuse_fewer_epochs(state: Mapping[str, Any], epochs: int) -> None:
-    """Raises:
-    FastViTError: the run is past its end.
+    """Refuse an end that the run is past.
+
+    Raises:
+        FastViTError: the run is past its end.
     """
     begun = state["epoch"] + bool(state["step"])
     if epochs < begun:

@@ -167,8 +167,10 @@ class RunFolder:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raises:
-    FastViTError: the disk that will hold `folder` has fewer than `needed` bytes left.
+    """Refuse a folder whose disk has fewer than `needed` bytes left.
+
+    Raises:
+        FastViTError: the disk that will hold `folder` has fewer than `needed` bytes left.
     """
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free

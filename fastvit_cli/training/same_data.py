@@ -19,7 +19,9 @@ class TrainedOn:
 
 
 def refuse_other_data(saved: Mapping[str, Any], now: TrainedOn, instead: str) -> None:
-    """Args:
+    """Refuse data whose classes or number of images have changed since the run began.
+
+    Args:
         saved: the fields of what the run was trained on.
         instead: what to type in place of `--resume`.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from statistics import median
 
 from fastvit_cli.checkpoints.load import LoadedModel
-from fastvit_cli.data.loader import worker_death_explained
 from fastvit_cli.data.sources import DataChoice
+from fastvit_cli.data.workers import worker_death_explained
 from fastvit_cli.devices import describe_device, is_out_of_memory
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
@@ -96,7 +96,7 @@ def run_training(
             try:
                 with (
                     stop_requests(config.time_limit, world.all_reduce_max) as requests,
-                    worker_death_explained(trainer.train_loader.workers),
+                    worker_death_explained(trainer.train_loader.options.workers),
                 ):
                     stopped = _run_epochs(trainer, folder, requests, requests.listening(on_event))
                 return _result(trainer, folder, time.perf_counter() - started, stopped)
@@ -209,7 +209,7 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
         accumulation=trainer.config.accumulation,
         processes=trainer.world.size,
         img_size=trainer.config.img_size,
-        workers=trainer.train_loader.workers,
+        workers=trainer.train_loader.options.workers,
         device=describe_device(trainer.device),
         notes=trainer.notes,
     )

@@ -237,8 +237,10 @@ class TrainStep:
         self.skipped.total += 1
 
     def check_skipped(self, epoch: int, step: int, steps: int) -> None:
-        """Raises:
-        WorkFailedError: too many updates had to be left out.
+        """Stop a run that had to leave out too many updates.
+
+        Raises:
+            WorkFailedError: too many updates had to be left out.
         """
         allowed = max(MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED_SHARE * steps)
         if self.skipped.in_a_row < MAX_SKIPPED_IN_A_ROW and self.skipped.this_epoch <= allowed:

@@ -166,8 +166,10 @@ class Trainer:
         return Rates(self.schedule.at(step), decay)
 
     def _step_done(self, lr: float, steps: int, seconds: float) -> StepDone:
-        """Args:
-        steps, seconds: how many were made since the epoch was begun or resumed, and how long they took.
+        """What the last step came to.
+
+        Args:
+            steps, seconds: how many were made since the epoch was begun or resumed, and how long they took.
         """
         loss, top1 = self._means()
         return StepDone(

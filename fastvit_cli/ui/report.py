@@ -8,7 +8,7 @@ from typing import Any
 from fastvit_cli.atomic import replaced_when_done, write_text
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.predictions import Prediction
-from fastvit_cli.evaluation.validate import ReportData, ValidateResult
+from fastvit_cli.evaluation.results import ReportData, ValidateResult
 from fastvit_cli.names import ODD
 from fastvit_cli.ui.figures import write_png
 from fastvit_cli.ui.report_page import figures_of, page

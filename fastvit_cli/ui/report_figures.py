@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fastvit_cli.evaluation.validate import ValidateResult
+from fastvit_cli.evaluation.results import ValidateResult
 from fastvit_cli.ui.figures import Drawing, plain
 from fastvit_cli.ui.palette import LIGHT
 

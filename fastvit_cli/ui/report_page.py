@@ -5,7 +5,7 @@ from functools import partial
 
 from fastvit_cli.data.deep_images import deep_words
 from fastvit_cli.data.passed_over import passed_over_words
-from fastvit_cli.evaluation.validate import ReportData, ValidateResult
+from fastvit_cli.evaluation.results import ReportData, ValidateResult
 from fastvit_cli.ui.figures import Draw, page_figure
 from fastvit_cli.ui.pages import Card, render
 from fastvit_cli.ui.report_figures import confusion_figure, reliability_figure

@@ -20,7 +20,7 @@ from fastvit_cli.evaluation.bulk import BulkResult, ModelRow
 from fastvit_cli.evaluation.class_metrics import ClassScore
 from fastvit_cli.evaluation.comparison import ComparedModels
 from fastvit_cli.evaluation.label_files import RealScores
-from fastvit_cli.evaluation.validate import ValidateResult
+from fastvit_cli.evaluation.results import ValidateResult
 from fastvit_cli.names import ODD, visible
 from fastvit_cli.ui.session import write_json_file
 from fastvit_cli.ui.tables import Row, Sheet, data_table, facts, terminal_table

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from fastvit_cli.data.class_folders import Listing, open_class_folders, stamp
+from fastvit_cli.data.class_folders import Listing, list_class_folders, stamp
 from fastvit_cli.data.folder_index import load_index, open_indexed, save_index
 from fastvit_cli.data.images import ImageFolder
 from fastvit_cli.data.packed_names import PackedNames
@@ -110,7 +110,7 @@ def real_tree(console: Console, folder: Path, classes: int = 100, each: int = 10
         for number in range(each):
             os.close(os.open(folder / f"{name:03d}" / f"{number:06d}.jpg", os.O_CREAT | os.O_WRONLY))
     time.sleep(2.5)  # folders as young as the listing are not indexed
-    _, list_seconds = timed(lambda: open_class_folders(folder))
+    _, list_seconds = timed(lambda: list_class_folders(folder).images)
     _, first_seconds = timed(lambda: open_indexed(folder))
     _, again_seconds = timed(lambda: open_indexed(folder))
     console.print(

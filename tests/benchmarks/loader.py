@@ -21,9 +21,9 @@ from rich.table import Table
 from timm.data import create_dataset, create_loader
 
 from fastvit_cli import load_model
-from fastvit_cli.data.class_folders import open_class_folders
+from fastvit_cli.data.class_folders import list_class_folders
 from fastvit_cli.data.decoding import Pixels
-from fastvit_cli.data.loader import ImageLoader
+from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.transforms import FAST, PIL, Augmentation, Transform, evaluation_transform, training_transform
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -46,7 +46,7 @@ def cut(picture: Picture) -> Pixels:
 
 def ours(folder: Path, transform: Transform, workers: int, training: bool) -> Epoch:
     """One epoch of our loader."""
-    loader = ImageLoader(open_class_folders(folder), transform, SIZE, BATCH, workers, training=training)
+    loader = ImageLoader(list_class_folders(folder).images, transform, LoaderOptions(SIZE, BATCH, workers, training))
 
     def epoch() -> Iterator[torch.Tensor]:
         for batch in loader.epoch():
@@ -126,7 +126,7 @@ def agreement(folder: Path, weights: Path) -> str:
     """Cosine similarity of a network's features between both evaluation paths, over all images."""
     network = load_model(weights)
     mean, std = (torch.tensor(values)[:, None, None] for values in (PREPROCESSING.mean, PREPROCESSING.std))
-    images = open_class_folders(folder)
+    images = list_class_folders(folder).images
 
     def features(kind: str) -> torch.Tensor:
         transform, found = evaluation_transform(PREPROCESSING, kind), []

@@ -27,9 +27,9 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from fastvit_cli.data.class_folders import open_class_folders
-from fastvit_cli.data.loader import resolve_workers
+from fastvit_cli.data.class_folders import list_class_folders
 from fastvit_cli.data.sources import choose_data
+from fastvit_cli.data.workers import resolve_workers
 from fastvit_cli.devices import peak_memory_mb, reset_peak_memory, resolve_device, synchronize
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.training.build import build_trainer
@@ -102,7 +102,7 @@ def timms(config: TrainConfig, watch: Stopwatch) -> None:
 
     device = resolve_device(config.device)
     dataset = create_dataset("", root=f"{config.data}/train")
-    classes = len(open_class_folders(Path(f"{config.data}/train")).class_names)
+    classes = len(list_class_folders(Path(f"{config.data}/train")).images.class_names)
     model = timm.create_model(f"fastvit_{config.variant}", num_classes=classes, drop_path_rate=config.drop_path)
     model = model.to(device)
     if config.channels_last:

@@ -83,8 +83,8 @@ def test_a_program_without_the_extra_passes_heic_over(tmp_path: Path) -> None:
         (tmp_path / "a" / name).touch()
     script = (
         "import sys; from pathlib import Path; sys.modules['pillow_heif'] = None\n"
-        "from fastvit_cli.data.class_folders import open_class_folders\n"
-        "print(dict(open_class_folders(Path(sys.argv[1])).passed_over))"
+        "from fastvit_cli.data.class_folders import list_class_folders\n"
+        "print(dict(list_class_folders(Path(sys.argv[1])).images.passed_over))"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "{'.heic': 1}\n"

@@ -21,12 +21,12 @@ from fastvit_cli.data.loader import (
     Batch,
     EpochBatches,
     ImageLoader,
+    LoaderOptions,
     load_some_images,
-    resolve_workers,
-    worker_death_explained,
 )
 from fastvit_cli.data.sources import open_split
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
+from fastvit_cli.data.workers import resolve_workers, worker_death_explained
 from fastvit_cli.distributed import ALONE
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -37,12 +37,14 @@ SMALL = Preprocessing(img_size=32)
 
 def _training_loader(data: Path, workers: int = 0, **options: object) -> ImageLoader:
     images = open_split(data, "train")
-    return ImageLoader(images, training_transform(SMALL, Augmentation()), 32, 8, workers, training=True, **options)  # type: ignore[arg-type]
+    return ImageLoader(
+        images, training_transform(SMALL, Augmentation()), LoaderOptions(32, 8, workers, True, **options)
+    )  # type: ignore[arg-type]
 
 
 def _validation_loader(data: Path, batch_size: int, workers: int = 0, **options: object) -> ImageLoader:
     images = open_split(data, "val")
-    return ImageLoader(images, evaluation_transform(SMALL), 32, batch_size, workers, training=False, **options)  # type: ignore[arg-type]
+    return ImageLoader(images, evaluation_transform(SMALL), LoaderOptions(32, batch_size, workers, **options))  # type: ignore[arg-type]
 
 
 def _assert_same(mine: list[Batch], theirs: list[Batch]) -> None:
@@ -228,7 +230,7 @@ def _fail(_: object) -> object:
 
 
 def test_a_mistake_in_a_worker_is_not_taken_for_its_death(tiny_data: Path) -> None:
-    loader = ImageLoader(open_split(tiny_data, "val"), _fail, 32, 4, workers=1, training=False)  # type: ignore[arg-type]
+    loader = ImageLoader(open_split(tiny_data, "val"), _fail, LoaderOptions(32, 4, workers=1))  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="a mistake in a transform"), worker_death_explained(1):
         list(loader.epoch())
 
@@ -244,7 +246,7 @@ def _kill_a_worker(loader: ImageLoader) -> Iterator[Batch]:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_killed_worker_is_an_error_that_names_memory(tiny_data: Path) -> None:
     loader = _validation_loader(tiny_data, 1, workers=2)
-    with pytest.raises(WorkFailedError) as caught, worker_death_explained(loader.workers):
+    with pytest.raises(WorkFailedError) as caught, worker_death_explained(2):
         list(_kill_a_worker(loader))
     assert "memory" in caught.value.message
     assert "--workers below 2" in caught.value.hint
@@ -334,7 +336,7 @@ def test_a_program_ends_whose_loader_lives_to_its_end(tiny_data: Path) -> None:
         "from fastvit_cli.data.sources import open_split\n"
         "images = open_split(Path(sys.argv[1]), 'val')\n"
         "transform = evaluation_transform(Preprocessing(img_size=32))\n"
-        "loader = ImageLoader(images, transform, 32, 8, 1, training=False)\n"
+        "loader = ImageLoader(images, transform, LoaderOptions(32, 8, 1))\n"
         "print(sum(len(batch.labels) for batch in loader.epoch()))"
     )
     done = subprocess.run(

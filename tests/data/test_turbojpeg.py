@@ -13,7 +13,7 @@ from helpers.photo import photo, photo_file
 
 from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.decoding import Box, decode
-from fastvit_cli.data.loader import ImageLoader
+from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.sources import open_split
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -112,8 +112,8 @@ def test_batches_do_not_depend_on_the_library(
 
     def batches() -> list[torch.Tensor]:
         training, evaluation = training_transform(preprocessing, Augmentation()), evaluation_transform(preprocessing)
-        train = ImageLoader(open_split(tmp_path, "train"), training, 64, 4, 0, training=True)
-        val = ImageLoader(open_split(tmp_path, "val"), evaluation, 64, 4, 0, training=False)
+        train = ImageLoader(open_split(tmp_path, "train"), training, LoaderOptions(64, 4, 0, training=True))
+        val = ImageLoader(open_split(tmp_path, "val"), evaluation, LoaderOptions(64, 4, 0))
         return [batch.images for epoch in range(5) for batch in train.epoch(epoch)] + [
             batch.images for batch in val.epoch()
         ]

@@ -11,7 +11,7 @@ import torch
 from helpers.evaluation_models import Colours
 from helpers.loaded import CLASS_NAMES
 
-from fastvit_cli.data.loader import ImageLoader
+from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images
 from fastvit_cli.data.transforms import evaluation_transform
@@ -37,7 +37,7 @@ class WithOther(World):
 
 def _loader(data: DataChoice, colours: Colours, **options: Any) -> ImageLoader:
     transform = evaluation_transform(colours.info.preprocessing.at_size(32))
-    return ImageLoader(open_images(data, "val"), transform, 32, 8, 0, training=False, world_size=2, **options)
+    return ImageLoader(open_images(data, "val"), transform, LoaderOptions(32, 8, 0, **options), WithOther())
 
 
 def test_what_another_process_could_not_read_is_named_once(five_classes: DataChoice, colours: Colours) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.data.loader import ImageLoader
+from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.sources import open_split
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.evaluation.metrics import Scores
@@ -39,7 +39,9 @@ def _trainer(data: Path, **options: object) -> Trainer:
         network.head.requires_grad_(True)
     loaders = [
         ImageLoader(
-            open_split(data, split), evaluation_transform(SMALL), 32, config.batch_size, 0, training=split == "train"
+            open_split(data, split),
+            evaluation_transform(SMALL),
+            LoaderOptions(32, config.batch_size, 0, training=split == "train"),
         )
         for split in ("train", "val")
     ]

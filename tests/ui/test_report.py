@@ -13,7 +13,8 @@ from helpers.tiny_data import draw_tiny_data
 
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.evaluation.validate import Validation, score
+from fastvit_cli.evaluation.results import Validation
+from fastvit_cli.evaluation.validate import score
 from fastvit_cli.evaluation.validate_options import ValidateConfig
 from fastvit_cli.ui.report import prepare_folder, write_report
 
