@@ -22,7 +22,7 @@ from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration, Step, choose_output
 from fastvit_cli.exporters.snippets import snippet_path, write_snippet
-from fastvit_cli.formats import FORMATS, Format
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
@@ -86,33 +86,30 @@ def write_export(
     if config.is_lossy and calibration is None:
         raise FastViTError("Fewer bits need images to calibrate with.", "Pass --data with a folder that has train/.")
     step = on_event or (lambda _: None)
-    target, precision = FORMATS[config.format], config.resolved_precision
-    output = _free_output(config, loaded, target)
-    target.check_writable()
+    target = FORMATS[config.format]
+    output = _output(config, loaded)
     exporter = importlib.import_module(target.exporter)
     network, info = _what_to_export(loaded, config)
-
     step(Step("Fusing"))
     fused = channels_first(fuse_all(network))
     fused_info = _info_of_export(info, loaded.info, config)
     step(Step(f"Converting to {target.title}"))
     notes: tuple[str, ...] = exporter.write(fused, fused_info, output, config, calibration)
     snippet_file, snippet = write_snippet(output, fused_info, config)
-    checking = f"Checking {output.name}"
-    step(Step(checking))
+    step(checking := Step(f"Checking {output.name}"))
     check = check_export(
         output,
         TorchRuntime(network, info, torch.device("cpu")),
         real,
-        config.compress or precision,
+        config.compress or config.resolved_precision,
         exporter.inspect(output, fused_info, fused, config),
         config.seed,
-        lambda done, total: step(Step(checking, done, total)),
+        lambda done, total: step(replace(checking, done=done, total=total)),
     )
     return ExportResult(
         output=str(output),
         format=config.format,
-        precision=precision,
+        precision=config.resolved_precision,
         size_bytes=sum(file.stat().st_size for file in files_of(output)),
         check=check,
         variant=info.variant,
@@ -128,12 +125,14 @@ def write_export(
     )
 
 
-def _free_output(config: ExportConfig, loaded: LoadedModel, target: Format) -> Path:
-    """The path to write, of which neither the file nor any that goes beside it is there, unless forced."""
+def _output(config: ExportConfig, loaded: LoadedModel) -> Path:
+    """The path to write, where this machine can write the format and nothing is in the way, unless forced."""
+    target = FORMATS[config.format]
     output = choose_output(config.output, loaded, target.suffix, config.force)
     zipped = [output.with_name(f"{output.name}.zip")] if config.zip else []
     for beside in (snippet_path(output, config.format), *zipped, *files_of(output)[1:]):
         refuse_existing(beside, config.force)
+    target.check_writable()
     return output
 
 
