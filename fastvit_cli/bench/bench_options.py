@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import ENGINES
 from fastvit_cli.models.preprocessing import TOTAL_STRIDE
 from fastvit_cli.models.variants import VARIANTS, get_variant
 from fastvit_cli.options import MAX_IMG_SIZE, PANEL_MODEL, PANEL_OUTPUT, ComputeConfig, flag_of, option, output_option
 
-ENGINES = ("torch", "compile", "onnxruntime", "openvino", "coreml")  # bench.engines holds what each of them does
 FORMS = ("unfused", "branches", "all")  # models.network.Form
 DTYPES = ("float32", "bfloat16", "float16")
 PEERS = ("timm",)
@@ -62,15 +62,15 @@ class BenchConfig(ComputeConfig):
     )
     engine: tuple[str, ...] = option(
         ("torch",),
-        "What runs the network: torch (eager), compile (torch.compile), onnxruntime, openvino, or on a Mac coreml, "
-        "which is timed on each choice of its compute units. Repeat to compare.",
-        choices=ENGINES,
+        f"What runs the network: {', '.join(ENGINES)}. compile is torch.compile; coreml, on a Mac alone, is timed on "
+        "each choice of its compute units. Repeat to compare.",
+        choices=tuple(ENGINES),
         metavar="NAME",
     )
     dtype: tuple[str, ...] = option(
         ("float32",),
-        "Number type: float32, bfloat16 or float16, for torch, compile and openvino; with --train that of autocast. "
-        "Repeat to compare.",
+        "Number type: float32, bfloat16 or float16; onnxruntime has float32 alone, coreml float16; with --train that "
+        "of autocast. Repeat to compare.",
         choices=DTYPES,
         metavar="NAME",
     )

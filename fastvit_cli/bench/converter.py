@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fastvit_cli.bench.engines.base import Job
 from fastvit_cli.bench.subjects import Case
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import ENGINES, FORMATS
+from fastvit_cli.runtimes.bound import Job
 
 # Write a network to a path as a Core ML package.
 PackageWriter = Callable[[nn.Module, ModelInfo, Path], None]
@@ -25,9 +26,9 @@ class Converter:
 
     def __call__(self, case: Case, job: Job) -> Path | None:
         """None where the engine takes the network as it is, or a file was given."""
-        if job.network is None or case.engine in ("torch", "compile"):
+        kind = ENGINES[case.engine].takes
+        if job.network is None or kind is None:
             return None
-        kind = "coreml" if case.engine == "coreml" else "onnx"
         key = (kind, case.subject.name, id(case.subject), case.fuse, job.info.preprocessing.img_size)
         if key not in self._made:
             self._made[key] = self._convert(kind, job)
@@ -38,13 +39,12 @@ class Converter:
         from fastvit_cli.runtimes.onnx_conversion import to_onnx
 
         assert isinstance(job.network, FastViT)
+        path = self._folder / f"{len(self._made)}{FORMATS[kind].suffix}"
         if kind == "coreml":
-            path = self._folder / f"{len(self._made)}.mlpackage"
             if self._write_package is None:
                 raise FastViTError("nothing here writes Core ML packages")
             self._write_package(job.network, job.info, path)
             return path
-        path = self._folder / f"{len(self._made)}.onnx"
         with torch.inference_mode(False):  # the exporter records autograd's view of the network
             path.write_bytes(to_onnx(job.network, job.info).SerializeToString())
         return path

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from fastvit_cli.bench.machine import Machine
-from fastvit_cli.bench.profile import Profile
 from fastvit_cli.bench.statistics import Ratio
+from fastvit_cli.runtimes.profile import Profile
 
 INFERENCE = "inference"
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from fastvit_cli.bench.bench_options import FORMS, BenchConfig
-from fastvit_cli.bench.engines.base import Job
 from fastvit_cli.bench.subjects import Case
 from fastvit_cli.checkpoints.metadata import OTHER_VARIANT, ModelInfo
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all, reparameterize
+from fastvit_cli.runtimes.bound import Job
 
 _FUSE: dict[str, Callable[[nn.Module], nn.Module]] = {
     "unfused": copy.deepcopy,

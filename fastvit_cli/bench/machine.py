@@ -11,9 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 from fastvit_cli.devices import available_devices, describe_device, usable_cores
+from fastvit_cli.formats import ENGINES
 from fastvit_cli.version import __version__
 
-_LIBRARIES = ("torchvision", "timm", "numpy", "onnx", "onnxruntime", "openvino", "coremltools")
+_LIBRARIES = ("torchvision", "timm", "numpy", "onnx", *(row.library for row in ENGINES.values() if row.library))
 _GOVERNORS = Path("/sys/devices/system/cpu")
 _CHECKOUT = Path(__file__).parents[2]
 

@@ -8,9 +8,9 @@ from fastvit_cli.bench.baseline import baseline_rows
 from fastvit_cli.bench.events import INFERENCE, BenchRow
 from fastvit_cli.bench.statistics import paired_ratio, summarize, unpaired_ratio
 from fastvit_cli.bench.timer import Samples
+from fastvit_cli.formats import PYTORCH
 
 WHOLE_STEP = "step"
-_PYTORCH = ("torch", "compile")
 # In multiply-adds of the forward pass: the backward pass computes the gradients of inputs and of weights.
 _WORK_OF_PART = {INFERENCE: 1, "forward": 1, "backward": 2, WHOLE_STEP: 3}
 
@@ -48,7 +48,7 @@ def with_peak_shares(rows: list[BenchRow], peaks: dict[tuple[str, str], float]) 
 
     def share(row: BenchRow) -> float | None:
         peak = peaks.get((row.device, row.dtype))
-        if peak is None or row.flops is None or row.engine not in _PYTORCH or row.flops > peak:
+        if peak is None or row.flops is None or row.engine not in PYTORCH or row.flops > peak:
             return None
         return row.flops / peak
 

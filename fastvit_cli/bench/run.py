@@ -16,9 +16,6 @@ from fastvit_cli.bench import timer
 from fastvit_cli.bench.baseline import baseline_rows
 from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.bench.converter import Converter, PackageWriter
-from fastvit_cli.bench.engines import ENGINES, load_library
-from fastvit_cli.bench.engines.base import Job, Prepared, size_bytes
-from fastvit_cli.bench.engines.pytorch import training
 from fastvit_cli.bench.events import (
     INFERENCE,
     BenchEvent,
@@ -34,15 +31,18 @@ from fastvit_cli.bench.jobs import info_of, job_of, shape_of
 from fastvit_cli.bench.machine import describe_machine, load_average
 from fastvit_cli.bench.memory import watch_peak_memory
 from fastvit_cli.bench.peak import matmul_peak
-from fastvit_cli.bench.profile import Profile
 from fastvit_cli.bench.rows import WHOLE_STEP, so_far, whole_step, with_figures, with_peak_shares, with_ratios
 from fastvit_cli.bench.subjects import Case, Subject, blocks, check_engines
 from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp
+from fastvit_cli.bench.training_step import bind_training
 from fastvit_cli.bench.warnings import busy_warnings, row_warnings, speed_warnings
 from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
 from fastvit_cli.devices import is_out_of_memory, peak_memory_mb, resolve_device
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import PYTORCH
 from fastvit_cli.models.cost import network_cost
+from fastvit_cli.runtimes.bound import Bind, Bound, Job, bind_of, size_bytes
+from fastvit_cli.runtimes.profile import Profile
 
 # A subject takes no longer than this, or than twice the --min-seconds that were asked for: ma36 at a large batch
 # on a CPU would need half an hour for its fifty steps.
@@ -58,7 +58,7 @@ class _Entry:
 
     case: Case
     row: BenchRow
-    prepared: Prepared | None = None
+    bound: Bound | None = None
     warmth: WarmUp | None = None
     samples: Samples | None = None
     rows: list[BenchRow] = field(default_factory=list)
@@ -99,7 +99,7 @@ def run_bench(
             if config.profile:
                 profiles += _profiles(block, on_event)
             for entry in block:  # the next block needs the memory
-                entry.prepared = None
+                entry.bound = None
             gc.collect()
         slower = speed_warnings(peaks.get(("cpu", "float32")), matmul_peak(_CPU, torch.float32))
     entries = [entry for block in every for entry in block]
@@ -128,7 +128,7 @@ def _row(config: BenchConfig, case: Case, device: torch.device) -> BenchRow:
         part=WHOLE_STEP if config.train else INFERENCE,
         peer=subject.peer,
         variant=None if subject.info is None else subject.info.variant,
-        channels_last=config.channels_last and case.engine in ("torch", "compile"),
+        channels_last=config.channels_last and case.engine in PYTORCH,
         compute_units=case.compute_units,
         top1=subject.top1,
         top1_source=subject.top1_source,
@@ -154,9 +154,9 @@ def _time_block(
             on_event(SubjectStarted(entry.row, next(counter), total))
             _prepare(config, entry, device, convert, limits)
         ready = {
-            index: (_timed(entry.prepared), entry.warmth)
+            index: (_timed(entry.bound), entry.warmth)
             for index, entry in enumerate(block)
-            if entry.prepared is not None and entry.warmth is not None
+            if entry.bound is not None and entry.warmth is not None
         }
 
         def on_round(number: int, taken: Mapping[int, Samples]) -> None:
@@ -174,8 +174,8 @@ def _time_block(
         on_event(SubjectMeasured(tuple(entry.rows)))
 
 
-def _timed(prepared: Prepared) -> Timed:
-    return Timed(tuple(prepared.parts.values()), prepared.synchronize, prepared.failures)
+def _timed(bound: Bound) -> Timed:
+    return Timed(bound.parts, bound.synchronize, bound.failures)
 
 
 def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: Converter, limits: Limits) -> None:
@@ -183,19 +183,19 @@ def _prepare(config: BenchConfig, entry: _Entry, device: torch.device, convert: 
     if entry.row.error is not None:
         return
     try:
-        load_library(entry.case.engine)
+        bind = bind_training if config.train else bind_of(entry.case.engine)
         job = job_of(config, entry.case, entry.row.label, device)
         if job.info.variant != OTHER_VARIANT:
             entry.row = _with_cost(entry, job)
-        job = replace(job, converted=convert(entry.case, job))
-        if job.converted is not None:
-            job = replace(job, network=None)  # the library makes its own copy of the weights
-        _run_up(config, entry, job, limits)
+        converted = convert(entry.case, job)
+        if converted is not None:
+            job = replace(job, path=converted, network=None)  # the library makes its own copy of the weights
+        _run_up(entry, job, bind, limits)
     except _failures_of(entry) as error:  # RuntimeError is torch's, OSError a full disk
         failure = error.with_traceback(None)  # which holds the tensors of the failed step
     else:
         return
-    entry.prepared, entry.row = None, _failed(entry.row, failure)
+    entry.bound, entry.row = None, _failed(entry.row, failure)
 
 
 def _with_cost(entry: _Entry, job: Job) -> BenchRow:
@@ -206,25 +206,25 @@ def _with_cost(entry: _Entry, job: Job) -> BenchRow:
 
 
 def _failures_of(entry: _Entry) -> tuple[type[Exception], ...]:
-    return (FastViTError, *(entry.prepared.failures if entry.prepared else (MemoryError, RuntimeError, OSError)))
+    return (FastViTError, *(entry.bound.failures if entry.bound else (MemoryError, RuntimeError, OSError)))
 
 
-def _run_up(config: BenchConfig, entry: _Entry, job: Job, limits: Limits) -> None:
+def _run_up(entry: _Entry, job: Job, bind: Bind, limits: Limits) -> None:
     # Weights that lie where they will be used are held already.
     held = size_bytes(job.network) / 2**20 if job.network is not None and job.device.type == "cpu" else 0.0
     peak = watch_peak_memory(job.device)
-    prepared = entry.prepared = (training if config.train else ENGINES[entry.case.engine])(job)
-    warmth = entry.warmth = timer.warm_up(_timed(prepared), limits)
+    bound = entry.bound = bind(job)
+    warmth = entry.warmth = timer.warm_up(_timed(bound), limits)
     added = peak()
     entry.row = replace(
         entry.row,
-        device=prepared.device,
+        device=bound.device,
         peak_memory_mb=None if added is None else added + held,
         process_memory_mb=peak_memory_mb(_CPU),
         warmup_steps=warmth.steps,
-        size_bytes=prepared.size_bytes,
-        load_ms=prepared.load_ns / 1e6,
-        compile_ms=None if prepared.compile_ns is None else prepared.compile_ns / 1e6,
+        size_bytes=bound.size_bytes,
+        load_ms=bound.load_ns / 1e6,
+        compile_ms=None if bound.compile_ns is None else bound.compile_ns / 1e6,
         first_ms=warmth.first_ns / 1e6,
     )
 
@@ -249,7 +249,7 @@ def _peaks(device: torch.device, dtypes: set[str]) -> dict[tuple[str, str], floa
 
 def _rows_of(entry: _Entry) -> list[BenchRow]:
     """One row, or in training one for each part and one for the whole step."""
-    if entry.samples is None or entry.prepared is None:
+    if entry.samples is None or entry.bound is None:
         return [entry.row]
     names = _part_names(entry)
     return [
@@ -275,10 +275,10 @@ def _rounds_of_rows(entry: _Entry) -> list[tuple[tuple[int, ...], ...]]:
 
 def _profiles(block: list[_Entry], on_event: OnEvent) -> Iterator[tuple[Profile, str | None]]:
     for entry in block:
-        if entry.samples is None or entry.prepared is None or entry.prepared.profile is None:
+        if entry.samples is None or entry.bound is None or entry.bound.profile is None:
             continue
         on_event(ProfileStarted(entry.row.label))
-        yield entry.prepared.profile()
+        yield entry.bound.profile()
 
 
 def _failed(row: BenchRow, error: Exception) -> BenchRow:

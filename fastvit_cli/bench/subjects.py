@@ -9,12 +9,11 @@ from torch import nn
 from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import engines_taking
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
 
 COMPUTE_UNITS = ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
-# What can run an exported file, the first when none of them was asked for.
-ENGINES_OF_FILES = {".onnx": ("onnxruntime", "openvino"), ".mlpackage": ("coreml",)}
 _COREML_DTYPE = "float16"
 
 
@@ -99,7 +98,7 @@ def _engines(config: BenchConfig, subject: Subject) -> tuple[str, ...]:
         return ("torch",)
     if subject.path is None:
         return tuple(dict.fromkeys(config.engine))
-    able = ENGINES_OF_FILES[subject.path.suffix]
+    able = engines_taking(subject.path.suffix)
     return tuple(engine for engine in able if engine in config.engine) or able[:1]
 
 
@@ -145,7 +144,8 @@ def check_engines(config: BenchConfig, subjects: Sequence[Subject], system: str)
     Raises:
         FastViTError: Core ML was asked for, or a package was named, on another system.
     """
-    package = next((s.name for s in subjects if s.path is not None and s.path.suffix == ".mlpackage"), None)
+    files = [subject for subject in subjects if subject.path is not None]
+    package = next((subject.name for subject in files if "coreml" in _engines(config, subject)), None)
     if system == "darwin" or ("coreml" not in config.engine and package is None):
         return
     what = "The coreml engine" if package is None else f"'{package}'"

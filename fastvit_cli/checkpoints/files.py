@@ -15,11 +15,9 @@ from fastvit_cli.checkpoints.networks import find_network
 from fastvit_cli.checkpoints.stored import StoredTensor
 from fastvit_cli.checkpoints.torch_files import read_torch_file
 from fastvit_cli.errors import FastViTError, excerpt
+from fastvit_cli.formats import EXPORTED_SUFFIXES, FOLDER_SUFFIXES
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")
-EXPORTED_SUFFIXES = (".onnx", ".mlpackage", ".pt2", ".torchscript", ".xml")
-"""Of the files that `export` writes, which `runtimes.open` opens. All else goes by its content, not its name."""
-
 _SAFETENSORS_HEADER_LIMIT = 100_000_000  # bytes, set by the format
 _WEIGHTS_HINT = "Pass a .safetensors, .pth, .pth.tar, .pt or .bin file with FastViT weights."
 
@@ -74,7 +72,7 @@ def _check_readable(path: Path) -> None:
         raise FastViTError(
             f"'{path}' is an exported file, not weights.", "Pass the checkpoint that it was made from."
         )
-    if path.is_file() and path.name.endswith(".mlpackage.zip"):
+    if path.is_file() and path.name.endswith(tuple(f"{suffix}.zip" for suffix in FOLDER_SUFFIXES)):
         raise FastViTError(f"'{path}' is a zipped package.", f"Unzip it, and pass {path.stem}.")
     if path.is_dir():
         raise FastViTError(f"'{path}' is a folder without a checkpoint in it.", _WEIGHTS_HINT)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import torch
 
-from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.checkpoints.hub import FOLDER_PREFIX, HUB_PREFIX, HubModel, load_hub, published_model
 from fastvit_cli.checkpoints.hub_folder import CONFIG as HUB_CONFIG
 from fastvit_cli.checkpoints.hub_folder import weights_in
@@ -15,6 +14,7 @@ from fastvit_cli.checkpoints.layouts import Layout
 from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.formats import FOLDER_SUFFIXES, Format, format_of
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
@@ -55,6 +55,11 @@ class ModelSource:
             return str(self.path)
         return self.hub.timm_name if self.hub is not None else f"fastvit_{self.random_variant}"
 
+    @property
+    def exported(self) -> Format | None:
+        """The format of an exported file; None for weights."""
+        return None if self.path is None else format_of(self.path)
+
 
 def select_source(config: ModelConfig, *, random_allowed: bool, default_variant: str | None = None) -> ModelSource:
     """Apply the rule that all commands share.
@@ -67,7 +72,7 @@ def select_source(config: ModelConfig, *, random_allowed: bool, default_variant:
         FastViTError: nothing that can be meant; names the three ways.
     """
     source = _select(config, random_allowed, default_variant)
-    if config.ckpt_key is not None and (source.path is None or source.path.suffix in EXPORTED_SUFFIXES):
+    if config.ckpt_key is not None and (source.path is None or source.exported is not None):
         raise FastViTError(
             "--ckpt-key names a network in a weights file, and none is read here.",
             "Pass --ckpt with the file, or leave it out.",
@@ -107,7 +112,7 @@ def _named_checkpoint(ckpt: str) -> ModelSource:
     if ckpt.startswith(HUB_PREFIX):
         return ModelSource("--ckpt", hub=HubModel(ckpt))
     path = local_path(ckpt)
-    if path.is_dir() and path.suffix != ".mlpackage":
+    if path.is_dir() and path.suffix not in FOLDER_SUFFIXES:
         return ModelSource("--ckpt", path=checkpoint_in(path))
     if not path.exists():
         siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []

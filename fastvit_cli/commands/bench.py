@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, FastViTError
+from fastvit_cli.formats import EXPORTED_SUFFIXES, engines_taking
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.ui.session import Session
 
@@ -78,8 +79,8 @@ def _subjects(config: BenchConfig, session: Session) -> "list[Subject]":
 
 def _subject(model: ModelConfig, session: Session) -> "Subject":
     from fastvit_cli.bench.subjects import Subject
-    from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
-    from fastvit_cli.checkpoints.select import load_source, select_source, trained_on
+    from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
+    from fastvit_cli.checkpoints.select import select_source, trained_on
     from fastvit_cli.models.variants import get_variant
 
     source = select_source(model, random_allowed=True, default_variant="t8")
@@ -88,54 +89,46 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
     else:
         session.note(f"Model: {source.name} ({source.reason}).")
     try:
-        if source.path is not None and source.path.suffix in EXPORTED_SUFFIXES:
-            return _exported(source, session)
-        loaded = load_source(source)
+        network, info = _opened(source, session)
     except FastViTError as error:
         return Subject(name=source.name, error=error.message)
-    for note in loaded.notes:
-        session.note(note)
+    if info.variant == OTHER_VARIANT:
+        session.note(f"{source.name} is of another program: it is timed as it is, its operations are not counted.")
     if source.path is not None:
-        top1, top1_source, top1_data = loaded.info.top1, "measured", trained_on(source.path, loaded.info)
+        top1, top1_source, top1_data = info.top1, "measured", trained_on(source.path, info)
     else:
-        published = source.hub.published_top1 if source.hub else get_variant(loaded.info.variant).top1
+        published = source.hub.published_top1 if source.hub else get_variant(info.variant).top1
         top1, top1_source, top1_data = published, "published", None
     return Subject(
         name=source.name,
-        network=loaded.network,
-        info=loaded.info,
+        network=network,
+        path=source.path if network is None else None,
+        info=info,
         top1=top1,
         top1_source=None if top1 is None else top1_source,
         top1_data=None if top1 is None else top1_data,
     )
 
 
-def _exported(source: "ModelSource", session: Session) -> "Subject":
+def _opened(source: "ModelSource", session: Session) -> "tuple[nn.Module | None, ModelInfo]":
+    """The network of weights, None of an exported file, and what is known of either."""
     import torch
 
-    from fastvit_cli.bench.subjects import ENGINES_OF_FILES, Subject
-    from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
-    from fastvit_cli.checkpoints.select import trained_on
     from fastvit_cli.runtimes.onnx_runtime import graph_info
-    from fastvit_cli.runtimes.open import open_runtime
+    from fastvit_cli.runtimes.open import open_source
+    from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
-    assert source.path is not None
-    if source.path.suffix not in ENGINES_OF_FILES:
-        raise FastViTError(
-            f"'{source.path}' is an exported file of a kind that is not timed: {' and '.join(ENGINES_OF_FILES)} are.",
-            "Pass the checkpoint that it was made from.",
-        )
-    if source.path.suffix == ".onnx":
-        info = graph_info(source.path)
-    else:
-        info = open_runtime(source.path, torch.device("cpu")).info
-    if info.variant == OTHER_VARIANT:
-        session.note(f"{source.name} is of another program: it is timed as it is, its operations are not counted.")
-    measured = None if info.top1 is None else ("measured", trained_on(source.path, info))
-    top1_source, top1_data = measured or (None, None)
-    return Subject(
-        name=source.name, path=source.path, info=info, top1=info.top1, top1_source=top1_source, top1_data=top1_data
-    )
+    if source.path is not None and source.exported is not None:
+        if not engines_taking(source.path.suffix):
+            timed = " and ".join(filter(engines_taking, EXPORTED_SUFFIXES))
+            raise FastViTError(
+                f"'{source.path}' is an exported file of a kind that is not timed: {timed} are.",
+                "Pass the checkpoint that it was made from.",
+            )
+        if source.exported.name == "onnx":  # of any program
+            return None, graph_info(source.path)
+    opened = open_source(source, torch.device("cpu"), session.note)
+    return opened.network if isinstance(opened, TorchRuntime) else None, opened.info
 
 
 def _write_package(network: "nn.Module", info: "ModelInfo", path: Path) -> None:

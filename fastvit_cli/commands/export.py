@@ -47,7 +47,7 @@ def export(config: ExportConfig, session: Session) -> int:
 
 
 def _list_formats(session: Session) -> int:
-    from fastvit_cli.exporters.formats import list_formats
+    from fastvit_cli.exporters.format_list import list_formats
     from fastvit_cli.ui.export_views import formats_view
 
     formats = list_formats()

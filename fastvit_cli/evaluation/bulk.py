@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES, WEIGHTS_SUFFIXES
-from fastvit_cli.checkpoints.select import find_checkpoint, local_path, trained_on
+from fastvit_cli.checkpoints.files import WEIGHTS_SUFFIXES
+from fastvit_cli.checkpoints.select import ModelSource, find_checkpoint, local_path, trained_on
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, first_line
 from fastvit_cli.evaluation.validate import Listeners, score
 from fastvit_cli.evaluation.validate_options import ValidateConfig
-from fastvit_cli.runtimes.exported import CODE_SUFFIXES
-from fastvit_cli.runtimes.open import open_runtime
+from fastvit_cli.formats import CODE_SUFFIXES, EXPORTED_SUFFIXES, FOLDER_SUFFIXES, FORMATS
+from fastvit_cli.runtimes.open import open_source
 
 _SUFFIXES = frozenset(WEIGHTS_SUFFIXES + EXPORTED_SUFFIXES)
 _NO_MODELS = frozenset(("state.pt",))  # what a run resumes from
@@ -76,7 +76,7 @@ def models_of(ckpt: str | None, trust: bool = False) -> Models | None:
         return None
     path = local_path(ckpt)
     if path.exists():
-        if not path.is_dir() or path.suffix == ".mlpackage" or find_checkpoint(path):
+        if not path.is_dir() or path.suffix in FOLDER_SUFFIXES or find_checkpoint(path):
             return None
         found = [inside for inside in path.rglob("*") if _is_model(inside)]
     elif glob.has_magic(ckpt):
@@ -100,14 +100,20 @@ def models_of(ckpt: str | None, trust: bool = False) -> Models | None:
 
 
 def _is_model(path: Path) -> bool:
-    inside_package = any(parent.suffix == ".mlpackage" for parent in path.parents)
+    inside_package = any(parent.suffix in FOLDER_SUFFIXES for parent in path.parents)
     hidden = path.name.startswith(".")
     known = path.suffix in _SUFFIXES and path.name not in _NO_MODELS
-    readable = path.is_file() or path.suffix == ".mlpackage"  # of a pipe, reading might have no end
-    # OpenVINO writes two files: the graph, which is what is opened, and its weights.
-    graph_and_weights = path.with_suffix(".xml").is_file() and path.with_suffix(".bin").is_file()
-    openvino = {".xml": graph_and_weights, ".bin": not graph_and_weights}
-    return known and readable and openvino.get(path.suffix, True) and not inside_package and not hidden
+    readable = path.is_file() or path.suffix in FOLDER_SUFFIXES  # of a pipe, reading might have no end
+    return known and readable and _is_opened(path) and not inside_package and not hidden
+
+
+def _is_opened(path: Path) -> bool:
+    """Whether it is the one of several files of an export that is opened, and the others are there."""
+    for row in FORMATS.values():
+        if row.side_files and path.suffix in (row.suffix, *row.side_files):
+            whole = all(path.with_suffix(suffix).is_file() for suffix in (row.suffix, *row.side_files))
+            return whole == (path.suffix == row.suffix)
+    return True
 
 
 def validate_all(
@@ -135,7 +141,8 @@ def validate_all(
 
 def _row(config: ValidateConfig, path: Path, device: torch.device, listeners: Listeners) -> ModelRow:
     file = find_checkpoint(path) or path
-    opened = open_runtime(file, device, config.ema, config.ckpt_key, listeners.note, config.trust)
+    source = ModelSource(str(path), path=file, prefer_ema=config.ema, ckpt_key=config.ckpt_key)
+    opened = open_source(source, device, listeners.note, config.trust)
     data = choose_data(config.data, trained_on(file, opened.info))
     result = score(replace(config, report=None, compare=None), opened, data, str(path), listeners=listeners).result
     return ModelRow(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fastvit_cli.data.data_options import DataConfig, exif_option
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import ENGINES
 from fastvit_cli.options import (
     MAX_IMG_SIZE,
     PANEL_DATA,
@@ -14,7 +15,7 @@ from fastvit_cli.options import (
     processes_option,
     trust_option,
 )
-from fastvit_cli.runtimes.engines import AUTO, ENGINES
+from fastvit_cli.runtimes.engines import AUTO
 
 TABLE, CSV, JSON_LINES = FORMATS = ("table", "csv", "jsonl")
 
@@ -26,7 +27,7 @@ class EngineConfig(ModelConfig):
     engine: str = option(
         AUTO,
         "What computes the model; auto takes the fastest that is right, torch a checkpoint as it is in the file.",
-        choices=ENGINES,
+        choices=(AUTO, *ENGINES),
     )
     batch_size: int = option(64, "Images a batch.", minimum=1)
     trust: bool = trust_option()

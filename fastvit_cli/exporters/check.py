@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import RealImages
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.evaluation.metrics import accuracy
@@ -140,6 +141,12 @@ def check_export(
         method=method,
         problems=problems,
     )
+
+
+def inspect_metadata(path: Path, info: ModelInfo, *_: object) -> tuple[str, ...]:
+    """What is wrong with a written file apart from its numbers; empty when nothing is."""
+    found = open_runtime(path, torch.device("cpu"), trust=True).info
+    return () if found.to_json() == info.to_json() else ("the metadata is not what was written",)
 
 
 def _accuracy_change(

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastvit_cli.exporters.formats import require_modules
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.exporters.sensitivity import largest_change, relative_change, some_of
+from fastvit_cli.formats import require_modules
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 # What sums over many values, or normalises: in float16 these lose most.

@@ -1,6 +1,7 @@
 """From a trained network to a file that phones and servers run, checked."""
 
 import copy
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,12 +20,13 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.check import TOLERANCES, CheckResult, check_export, random_images
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.export_options import ExportConfig
-from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import Calibration, Step, choose_output
 from fastvit_cli.exporters.snippets import snippet_path, write_snippet
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
+from fastvit_cli.runtimes.checksum import files_of
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
 
@@ -84,38 +86,31 @@ def write_export(
     if config.is_lossy and calibration is None:
         raise FastViTError("Fewer bits need images to calibrate with.", "Pass --data with a folder that has train/.")
     step = on_event or (lambda _: None)
-    target, precision = FORMATS[config.format], config.resolved_precision
-    output = choose_output(config.output, loaded, target.suffix, config.force)
-    refuse_existing(snippet_path(output, config.format), config.force)
-    if config.zip:
-        refuse_existing(output.with_name(f"{output.name}.zip"), config.force)
-    if output.suffix == ".xml":
-        refuse_existing(output.with_suffix(".bin"), config.force)
-    write, inspect = target.functions()
+    target = FORMATS[config.format]
+    output = _output(config, loaded)
+    exporter = importlib.import_module(target.exporter)
     network, info = _what_to_export(loaded, config)
-
     step(Step("Fusing"))
     fused = channels_first(fuse_all(network))
     fused_info = _info_of_export(info, loaded.info, config)
     step(Step(f"Converting to {target.title}"))
-    notes = write(fused, fused_info, output, config, calibration)
+    notes: tuple[str, ...] = exporter.write(fused, fused_info, output, config, calibration)
     snippet_file, snippet = write_snippet(output, fused_info, config)
-    checking = f"Checking {output.name}"
-    step(Step(checking))
+    step(checking := Step(f"Checking {output.name}"))
     check = check_export(
         output,
         TorchRuntime(network, info, torch.device("cpu")),
         real,
-        config.compress or precision,
-        inspect(output, fused_info, fused, config),
+        config.compress or config.resolved_precision,
+        exporter.inspect(output, fused_info, fused, config),
         config.seed,
-        lambda done, total: step(Step(checking, done, total)),
+        lambda done, total: step(replace(checking, done=done, total=total)),
     )
     return ExportResult(
         output=str(output),
         format=config.format,
-        precision=precision,
-        size_bytes=_size(output),
+        precision=config.resolved_precision,
+        size_bytes=sum(file.stat().st_size for file in files_of(output)),
         check=check,
         variant=info.variant,
         img_size=info.preprocessing.img_size,
@@ -128,6 +123,17 @@ def write_export(
         snippet=snippet,
         snippet_file=str(snippet_file),
     )
+
+
+def _output(config: ExportConfig, loaded: LoadedModel) -> Path:
+    """The path to write, where this machine can write the format and nothing is in the way, unless forced."""
+    target = FORMATS[config.format]
+    output = choose_output(config.output, loaded, target.suffix, config.force)
+    zipped = [output.with_name(f"{output.name}.zip")] if config.zip else []
+    for beside in (snippet_path(output, config.format), *zipped, *files_of(output)[1:]):
+        refuse_existing(beside, config.force)
+    target.check_writable()
+    return output
 
 
 def _drift(config: ExportConfig, output: Path, network: FastViT, info: ModelInfo, real: RealImages | None) -> str:
@@ -178,10 +184,3 @@ def _is_path(value: Any) -> bool:
     """Of a value of a recipe, such as its class map or its teacher, which training writes as absolute paths."""
     separated = isinstance(value, str) and ("/" in value or "\\" in value)
     return separated and not value.startswith(HUB_PREFIX) and not is_found_anywhere(value)
-
-
-def _size(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    if path.suffix == ".xml":
-        files.append(path.with_suffix(".bin"))
-    return sum(file.stat().st_size for file in files)

@@ -3,11 +3,9 @@
 from dataclasses import dataclass, fields
 
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.exporters.formats import FORMATS
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.options import MAX_IMG_SIZE, PANEL_DATA, PANEL_OUTPUT, ModelConfig, flag_of, option, output_option
 
-LAYOUTS = ("native", "timm", "reference")
-FUSIONS = ("branches", "all")
 PRECISIONS = ("fp32", "fp16", "mixed", "int8")
 COMPRESSIONS = ("palettize8", "palettize6", "palettize4", "int8", "int4")
 DEPLOYMENT_TARGETS = ("iOS16", "iOS17", "iOS18")
@@ -154,13 +152,13 @@ class ReparamConfig(ModelConfig):
     fuse: str = option(
         "branches",
         "branches: as timm and the reference fuse; all: BatchNorms and layer scales too, for this program only.",
-        choices=FUSIONS,
+        choices=("branches", "all"),
         panel=PANEL_FUSING,
     )
     layout: str = option(
         "native",
-        "Key names to write: native (which are timm's), timm or reference.",
-        choices=LAYOUTS,
+        "Key names to write: native, which are timm's too, or reference.",
+        choices=("native", "reference"),
         panel=PANEL_FUSING,
     )
     data: str | None = option(
@@ -177,9 +175,8 @@ class ReparamConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.fuse == "all" and self.layout != "native":
-            owner = "timm" if self.layout == "timm" else "the reference program"
+        if self.fuse == "all" and self.layout == "reference":
             raise FastViTError(
-                f"{owner[0].upper()}{owner[1:]} has no place for an all-fused model.",
+                "The reference program has no place for an all-fused model.",
                 "Leave out --fuse all, or pass --layout native.",
             )

@@ -15,6 +15,11 @@ from fastvit_cli.runtimes.onnx_conversion import INPUT, output_name, to_onnx
 if TYPE_CHECKING:
     import onnx
 
+SNIPPET = (
+    "import onnxruntime",
+    'session = onnxruntime.InferenceSession($path)\n(output,) = session.run(None, {"images": images})',
+)
+
 
 def write(
     network: FastViT, info: ModelInfo, path: Path, config: ExportConfig, calibration: Calibration | None

@@ -1,13 +1,11 @@
-"""Static int8 for ONNX: which layers bear it, and whether it pays, is measured and not assumed.
+"""Static int8 for ONNX: which layers bear it is measured and not assumed.
 
 Only 1x1 convolutions are candidates: ONNX Runtime's depthwise kernels gain nothing from int8, and quantising every
 operation makes the whole slower than float32. Layers whose error alone is large stay in float32.
 """
 
 import copy
-import functools
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastvit_cli.bench.statistics import Ratio, paired_ratio, summarize
-from fastvit_cli.bench.timer import Clock, Limits, Timed, interleave, warm_up
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.exporters.sensitivity import largest_change, relative_change, some_of
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
@@ -27,7 +23,6 @@ from fastvit_cli.runtimes.quiet import quiet_libraries
 if TYPE_CHECKING:
     import onnx
 
-_TIMING = Limits(iterations=20, min_seconds=2.0, max_seconds=20.0)
 _FEWEST_CHANNELS = 32  # below, the conversions cost more than the multiplications save
 _CPU = torch.device("cpu")
 
@@ -73,36 +68,9 @@ def quantize(model: "onnx.ModelProto", calibration: Calibration) -> tuple["onnx.
         quantized = _quantized(model, ranges, chosen)
     quantized.producer_name, quantized.producer_version = model.producer_name, model.producer_version
     quantized.doc_string = model.doc_string
-    ratio = speed_ratio(model, quantized, exact.as_input(images[:1]))
     others = "; the others lost too much alone" if len(chosen) < len(candidates) else ""
-    return quantized, (
-        f"int8: {len(chosen)} of {len(candidates)} 1x1 convolutions, calibrated on {len(images)} images{others}",
-        _speed_words(ratio),
-    )
-
-
-def speed_ratio(
-    one: "onnx.ModelProto", other: "onnx.ModelProto", given: Tensor, clock: Clock = time.perf_counter_ns
-) -> Ratio:
-    """The time of `one` over that of `other`, measured in turns: 2 when `other` is twice as fast."""
-    subjects = {}
-    for name, model in enumerate((one, other)):
-        run = functools.partial(OnnxRuntime(model.SerializeToString(), _CPU).run, given)
-        timed = Timed((run,), synchronize=lambda: None)
-        subjects[name] = timed, warm_up(timed, _TIMING, clock)
-    medians = []
-    for samples in interleave(subjects, _TIMING, clock=clock).values():
-        if isinstance(samples, Exception):
-            raise samples
-        medians.append(summarize(samples.parts[0]).round_medians_ms)
-    return paired_ratio(*medians)
-
-
-def _speed_words(ratio: Ratio) -> str:
-    measured = f"{ratio.value:.2f} times its speed, 95 % interval {ratio.low:.2f} to {ratio.high:.2f}, one image"
-    if not ratio.significant:
-        return f"neither faster nor slower than fp32 here, as far as can be measured ({measured})"
-    return f"faster than fp32 here ({measured})" if ratio.value > 1 else f"SLOWER than fp32 here ({measured})"
+    words = f"{len(chosen)} of {len(candidates)} 1x1 convolutions, calibrated on {len(images)} images{others}"
+    return quantized, (f"int8: {words}",)
 
 
 def _measured(model: "onnx.ModelProto", ranges: _Ranges, on_progress: Callable[[int, int], None]) -> list[_Candidate]:

@@ -7,12 +7,20 @@ import torch
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import conversion_failed
+from fastvit_cli.exporters.check import inspect_metadata
 from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.checksum import BLANK, CHECKSUM_KEY, add_checksum
 from fastvit_cli.runtimes.onnx_conversion import INPUT, output_name
 from fastvit_cli.runtimes.quiet import quiet_libraries
+
+SNIPPET = (
+    "import openvino",
+    'exactly = {"INFERENCE_PRECISION_HINT": "f32"}  # or a CPU that has bfloat16 takes that\n'
+    'model = openvino.compile_model($path, "CPU", exactly)\noutput = model(images)[0]',
+)
+inspect = inspect_metadata
 
 
 def write(
@@ -47,11 +55,3 @@ def write(
         add_checksum(graph)
         graph.with_suffix(".bin").replace(weights)
     return ()
-
-
-def inspect(path: Path, info: ModelInfo, _network: FastViT, _config: ExportConfig) -> tuple[str, ...]:
-    """What is wrong with the files apart from their numbers; empty when nothing is."""
-    from fastvit_cli.runtimes.openvino_runtime import OpenVinoRuntime
-
-    found = OpenVinoRuntime(path, torch.device("cpu")).info
-    return () if found.to_json() == info.to_json() else ("the metadata is not what was written",)

@@ -8,11 +8,19 @@ import torch
 from fastvit_cli.atomic import replaced_when_done
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, ModelInfo
 from fastvit_cli.errors import conversion_failed
+from fastvit_cli.exporters.check import inspect_metadata
 from fastvit_cli.exporters.export_options import ExportConfig
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.checksum import add_checksum
 from fastvit_cli.runtimes.quiet import quiet_libraries
+
+SNIPPET = (
+    "import torch",
+    "model = torch.export.load($path).module()  # files that you trust only\n"
+    "output = model(torch.from_numpy(images)).detach().numpy()",
+)
+inspect = inspect_metadata
 
 
 def write(
@@ -41,11 +49,3 @@ def write(
         temporary.write_bytes(buffer.getbuffer())
         add_checksum(temporary)
     return ()
-
-
-def inspect(path: Path, info: ModelInfo, _network: FastViT, _config: ExportConfig) -> tuple[str, ...]:
-    """What is wrong with the file apart from its numbers; empty when nothing is."""
-    from fastvit_cli.runtimes.exported_program import ExportedProgramRuntime
-
-    found = ExportedProgramRuntime(path, torch.device("cpu")).info
-    return () if found.to_json() == info.to_json() else ("the metadata is not what was written",)

@@ -1,5 +1,6 @@
 """The lines that load and run an exported file, with its preprocessing, for whoever gets it."""
 
+import importlib
 from pathlib import Path
 from string import Template
 
@@ -7,6 +8,7 @@ from fastvit_cli.atomic import write_text
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.resizing import resized_side
 from fastvit_cli.exporters.export_options import ExportConfig
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.names import printable
 
 _FILTERS = {"bicubic": "BICUBIC", "bilinear": "BILINEAR", "nearest": "NEAREST"}
@@ -60,28 +62,6 @@ print($show)
 _NORMALIZE = (
     'images = ((pixels / 255 - $mean) / $std).astype("float32").transpose(2, 0, 1)[None]  # (1, 3, $size, $size)'
 )
-_RUNNERS = {
-    "onnx": (
-        "import onnxruntime",
-        'session = onnxruntime.InferenceSession($path)\n(output,) = session.run(None, {"images": images})',
-    ),
-    "pt2": (
-        "import torch",
-        "model = torch.export.load($path).module()  # files that you trust only\n"
-        "output = model(torch.from_numpy(images)).detach().numpy()",
-    ),
-    "torchscript": (
-        "import torch",
-        "model = torch.jit.load($path)  # files that you trust only\n"
-        "output = model(torch.from_numpy(images)).detach().numpy()",
-    ),
-    "openvino": (
-        "import openvino",
-        'exactly = {"INFERENCE_PRECISION_HINT": "f32"}  # or a CPU that has bfloat16 takes that\n'
-        'model = openvino.compile_model($path, "CPU", exactly)\noutput = model(images)[0]',
-    ),
-}
-
 # By whether images are turned upright, as people mean them where the model's file does not say.
 _EXIF = {
     True: {
@@ -133,7 +113,7 @@ def snippet(output: Path, info: ModelInfo, config: ExportConfig) -> str:
     }
     if config.format == "coreml":
         return _swift(values, info, config)
-    imports, run = _RUNNERS[config.format]
+    imports, run = importlib.import_module(FORMATS[config.format].exporter).SNIPPET
     values["standard"] = ""
     values["imports"] = imports
     prepare = "images = pixels[None]  # raw uint8" if config.image_input else _NORMALIZE

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import ZIP_SUFFIXES, format_of
 
 CHECKSUM_KEY = "fastvit_checksum"
 BLANK = "0" * 64
 """What exporters write in its place, where `add_checksum` then puts it."""
 
-_ARCHIVES = (".pt2", ".torchscript")
 # Between the key and its value lie two bytes of protobuf, or the name of an attribute in XML.
 _ENTRY = re.compile(CHECKSUM_KEY.encode() + rb'(?:\x12@| value=")?')
 
@@ -22,10 +22,9 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
     Hidden files, which file managers leave in packages, are none of them.
     """
-    if path.suffix == ".xml":
-        return (path, path.with_suffix(".bin"))
     if not path.is_dir():
-        return (path,)
+        exported = format_of(path)
+        return (path, *(path.with_suffix(suffix) for suffix in exported.side_files)) if exported else (path,)
     inside = (file for file in path.rglob("*") if not file.is_dir() and not file.name.startswith("."))
     return tuple(sorted(inside, key=lambda file: (file.suffix != ".mlmodel", file.as_posix())))
 
@@ -35,7 +34,7 @@ def add_checksum(path: Path) -> None:
 
     PyTorch's archives get a record of their own; in the metadata of other files it takes the place of `BLANK`.
     """
-    if path.suffix in _ARCHIVES:
+    if path.suffix in ZIP_SUFFIXES:
         with zipfile.ZipFile(path, "a") as archive:
             folder = archive.namelist()[0].partition("/")[0]
             record = zipfile.ZipInfo(f"{folder}/extra/{CHECKSUM_KEY}")  # dated 1980, whenever it is written
@@ -57,7 +56,7 @@ def check_checksum(path: Path) -> None:
         FastViTError: they differ.
         Exception: whatever Python's `zipfile` meets in a damaged archive.
     """
-    if path.suffix in _ARCHIVES:
+    if path.suffix in ZIP_SUFFIXES:
         with zipfile.ZipFile(path) as archive:
             record = next(filter(_is_checksum, archive.infolist()), None)
             same = record is None or archive.read(record) == _of_records(archive).encode()

@@ -7,10 +7,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.devices import describe_device, is_out_of_memory
-from fastvit_cli.errors import WorkFailedError, first_line
+from fastvit_cli.devices import describe_device, is_out_of_memory, synchronize
+from fastvit_cli.errors import FastViTError, WorkFailedError, first_line
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.runtimes.base import normalize
+from fastvit_cli.runtimes.bound import Bound, Job, Stopwatch, size_bytes
+from fastvit_cli.runtimes.torch_profile import profile_torch
+from fastvit_cli.runtimes.torch_runtime import on_device
 
 
 class CompiledRuntime:
@@ -53,3 +56,31 @@ class CompiledRuntime:
             ) from error
         self._batch_size = filled  # not before: the caller tries again with fewer where memory ran out
         return out[:count].float().cpu()
+
+
+def bind(job: Job) -> Bound:
+    """A network compiled as a whole, in the first step, on a CPU with the weights frozen into the program.
+
+    Raises:
+        FastViTError: the network cannot be captured.
+    """
+    loading = Stopwatch()
+    with loading.running():
+        network, images = on_device(job)
+        try:
+            # A program of its own: torch keeps at most eight compilations of one forward function, and silently runs
+            # a ninth network of the same class as it comes.
+            program = torch.export.export(network, (images,)).module()
+        except Exception as error:  # torch.export raises many types, none of them documented
+            raise FastViTError(f"torch.export cannot capture it ({type(error).__name__})") from error
+        frozen = job.device.type == "cpu"
+        fast = torch.compile(program, fullgraph=True, dynamic=False, options={"freezing": True} if frozen else {})
+        synchronize(job.device)
+    return Bound(
+        (lambda: fast(images),),
+        str(job.device),
+        size_bytes(network),
+        loading.nanoseconds,
+        lambda: synchronize(job.device),
+        profile=lambda: profile_torch(fast, images, job.device, job.label),
+    )

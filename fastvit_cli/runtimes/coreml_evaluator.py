@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelInfo
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import require_modules
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.exported import check_file, check_size, read_info, to_pixels, unreadable
@@ -57,7 +58,7 @@ class CoreMLEvaluator:
     engine = "coreml-emulated"
     device_name = "cpu"
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, _device: torch.device | None = None) -> None:
         check_file(path, "Core ML")
         with quiet_libraries():
             spec, program = _read(path)
@@ -162,11 +163,10 @@ def _compresses(operation: Any) -> bool:
 
 def _read(path: Path) -> tuple[Any, Any]:
     """The specification and the program of a package, as coremltools has them."""
-    try:
-        import coremltools
-        from coremltools.converters.mil.frontend.milproto.load import load as load_program
-    except ImportError as error:
-        raise FastViTError("Opening a Core ML package needs coremltools.", "Run: pip install coremltools") from error
+    require_modules(("coremltools",), "Opening a Core ML package")
+    import coremltools
+    from coremltools.converters.mil.frontend.milproto.load import load as load_program
+
     try:
         model = coremltools.models.MLModel(str(path), skip_model_load=True)
         spec = model.get_spec()

@@ -1,21 +1,22 @@
 """Core ML itself, which only Apple's systems have."""
 
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fastvit_cli.errors import WorkFailedError
+from fastvit_cli.errors import FastViTError, WorkFailedError, first_line
+from fastvit_cli.runtimes.bound import Bound, Job, Stopwatch
+from fastvit_cli.runtimes.checksum import files_of
 from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
 from fastvit_cli.runtimes.exported import check_size
+from fastvit_cli.runtimes.profile import OperationTime, Profile
 
-_UNITS = {
-    "MLNeuralEngineComputeDevice": "Neural Engine",
-    "MLGPUComputeDevice": "GPU",
-    "MLCPUComputeDevice": "CPU",
-}
+_PLAN = "compute plan of Core ML: where each operation runs, and its estimated share of the cost"
 
 
 class CoreMLRuntime:
@@ -80,17 +81,96 @@ def compute_plan(path: Path) -> dict[str, float]:
     Empty where the system gives no plan: it is information, and no part of any check.
     """
     import coremltools
-    from coremltools.models.compute_plan import MLComputePlan
 
-    counts: Counter[str] = Counter()
     try:
         compiled = coremltools.models.utils.compile_model(str(path))
-        plan = MLComputePlan.load_from_path(compiled)
-        for operation in plan.model_structure.program.functions["main"].block.operations:
-            usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
-            if usage is not None:  # constants have none
-                kind = type(usage.preferred_compute_device).__name__
-                counts[_UNITS.get(kind, kind)] += 1
+        counts = Counter(unit for _, unit, _ in _planned(compiled))
     except Exception:  # systems before macOS 14.4 have no plans, and say so in many ways
         return {}
     return {unit: count / counts.total() for unit, count in counts.most_common()}
+
+
+def _planned(compiled: str, **options: Any) -> Iterator[tuple[str, str, float]]:
+    """Kind, unit and estimated share of the cost of each operation of a compiled package, as Core ML plans it."""
+    from coremltools.models.compute_plan import MLComputePlan
+
+    plan = MLComputePlan.load_from_path(compiled, **options)
+    for function in plan.model_structure.program.functions.values():
+        for operation in function.block.operations:
+            usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
+            if usage is None:  # a constant
+                continue
+            cost = plan.get_estimated_cost_for_mlprogram_operation(operation)
+            name = type(usage.preferred_compute_device).__name__.removeprefix("ML").removesuffix("ComputeDevice")
+            kind = operation.operator_name.rpartition(".")[2]
+            yield kind, {"NeuralEngine": "Neural Engine"}.get(name, name), 0.0 if cost is None else cost.weight
+
+
+def bind(job: Job) -> Bound:
+    """A package, compiled, loaded, and predicting from an image, or the tensor it takes, as an application would.
+
+    Raises:
+        FastViTError: another batch size than the package's, or a package that Core ML refuses.
+    """
+    import coremltools
+
+    assert job.compute_units is not None
+    units = coremltools.ComputeUnit[job.compute_units.upper()]
+    compiling, loading = Stopwatch(), Stopwatch()
+    # Removed with the last reference, which is the one in `profile` below.
+    folder = tempfile.TemporaryDirectory(prefix="fastvit-bench-")
+    compiled = Path(folder.name) / "model.mlmodelc"
+    try:
+        (given,) = coremltools.utils.load_spec(str(job.file)).description.input
+    except Exception as error:  # coremltools passes on whatever the system says
+        raise _refused(error) from error
+    feed = _feed(given, job)
+    try:
+        with compiling.running():
+            coremltools.models.utils.compile_model(str(job.file), str(compiled))
+        with loading.running():
+            model = coremltools.models.CompiledMLModel(str(compiled), compute_units=units)
+    except Exception as error:  # coremltools passes on whatever the system says
+        raise _refused(error) from error
+    return Bound(
+        (lambda: model.predict(feed),),
+        f"coreml {job.compute_units}",
+        sum(file.stat().st_size for file in files_of(job.file)),
+        loading.nanoseconds,
+        failures=(Exception,),
+        compile_ns=compiling.nanoseconds,
+        profile=lambda: (_profile(Path(folder.name) / compiled.name, units, job.label), None),
+    )
+
+
+def _refused(error: Exception) -> FastViTError:
+    return FastViTError(f"Core ML refuses the package ({first_line(error)})")
+
+
+def _feed(given: Any, job: Job) -> dict[str, Any]:
+    """What the package's one input takes; the values do not change the work."""
+    if given.type.WhichOneof("Type") == "multiArrayType":
+        batch_size = given.type.multiArrayType.shape[0]
+        if batch_size != len(job.images):
+            raise FastViTError(f"the package takes {batch_size} images at a time, no more and no fewer")
+        return {given.name: job.images.numpy()}
+    from PIL import Image
+
+    if len(job.images) != 1:
+        raise FastViTError("Core ML's image inputs take one image at a time")
+    size = job.info.preprocessing.img_size
+    return {given.name: Image.new("RGB", (size, size), (124, 116, 104))}
+
+
+def _profile(compiled: Path, units: Any, label: str) -> Profile:
+    """Which unit runs which operation, by kind."""
+    totals: dict[tuple[str, str], tuple[int, float]] = {}
+    for kind, unit, weight in _planned(str(compiled), compute_units=units):
+        calls, before = totals.get((kind, unit), (0, 0.0))
+        totals[kind, unit] = (calls + 1, before + weight)
+    whole = sum(weight for _, weight in totals.values()) or 1.0
+    ranked = sorted(totals.items(), key=lambda item: -item[1][1])
+    operations = tuple(
+        OperationTime(kind, calls, None, weight / whole, unit) for (kind, unit), (calls, weight) in ranked
+    )
+    return Profile(label, _PLAN, None, (), operations)

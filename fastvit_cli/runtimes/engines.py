@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import ENGINES, FORMATS
 
 if TYPE_CHECKING:  # the names below are options of commands, whose help must not load torch
     from fastvit_cli.runtimes.base import Runtime
     from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
-AUTO, TORCH, COMPILE, ONNXRUNTIME, COREML, OPENVINO = "auto", "torch", "compile", "onnxruntime", "coreml", "openvino"
-ENGINES = (AUTO, TORCH, COMPILE, ONNXRUNTIME, COREML, OPENVINO)
+AUTO, TORCH, COMPILE, ONNXRUNTIME, COREML = "auto", "torch", "compile", "onnxruntime", "coreml"
 
 # From where on making an ONNX graph takes less time than ONNX Runtime saves, in multiply-adds: about 1,500 images of
 # t8 at 256 px. On two AVX-512 cores the graph took as long as 370 (busy machine) to 750 images (idle) in PyTorch.
@@ -36,7 +36,7 @@ def with_engine(opened: "Runtime", engine: str, img_size: int, num_images: int) 
     """Put a model that was opened from its file on an engine.
 
     Args:
-        engine: one of `ENGINES`.
+        engine: one of `formats.ENGINES`, or auto.
         img_size: side of the images to come.
         num_images: how many of them, which decides whether a conversion is worth its time.
 
@@ -74,10 +74,11 @@ def _for_network(opened: "TorchRuntime", engine: str, img_size: int, num_images:
 
     if engine == TORCH:
         return Chosen(opened, "as it is in the file", own_form=True)
-    if engine in (COREML, OPENVINO):
+    if engine not in (AUTO, COMPILE, ONNXRUNTIME):
+        own = next(row.name for row in FORMATS.values() if row.engine == ENGINES[engine])
         raise FastViTError(
             f"Weights cannot run on {engine}.",
-            f"Export them first: fastvit export --format {engine}, then pass --ckpt with that file.",
+            f"Export them first: fastvit export --format {own}, then pass --ckpt with that file.",
         )
     network = fuse_all(opened.network)
     info = replace(opened.info, form="all", preprocessing=opened.info.preprocessing.at_size(img_size))

@@ -11,8 +11,6 @@ from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.checksum import check_checksum, files_of
 
 _MOST_BYTES = 4 * 2**30  # the largest variant takes 0.2 in float32; to read more would cost as much memory
-CODE_SUFFIXES = (".pt2", ".torchscript")
-"""Of files that can run code when they are opened: PyTorch's loaders of them are made for files that one trusts."""
 
 
 def check_file(path: Path, what: str) -> None:

@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelInfo
-from fastvit_cli.errors import FastViTError
+from fastvit_cli.devices import synchronize
+from fastvit_cli.errors import FastViTError, first_line
+from fastvit_cli.formats import require_modules
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
+from fastvit_cli.runtimes.bound import Bound, Job, Stopwatch
 from fastvit_cli.runtimes.exported import check_file, check_size, missing_weights, read_info, to_pixels, unreadable
+from fastvit_cli.runtimes.onnx_profile import profile_onnx
 
 _SEVERITY_ERROR = 3
+_CUDA = "CUDAExecutionProvider"
 _FLOATS = ("tensor(float)", "tensor(float16)")
 _ANY_SIZE = 256  # of a graph that takes images of any
 
@@ -26,27 +31,32 @@ def open_session(model: Path | bytes, device: torch.device, optimize: bool = Tru
     Raises:
         FastViTError: no such file, not ONNX, without its weights, or damaged.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise FastViTError("Opening an ONNX file needs onnxruntime.", "Run: pip install onnxruntime") from error
+    require_modules(("onnxruntime",), "Opening an ONNX file")
+    import onnxruntime
+
     if isinstance(model, Path):
         check_file(model, "ONNX")
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _SEVERITY_ERROR
     if "OMP_NUM_THREADS" in os.environ:  # the share of each of several processes, which this library overlooks
         options.intra_op_num_threads = torch.get_num_threads()
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    cuda = device.type == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    providers = [("CUDAExecutionProvider", {"device_id": device.index or 0})] if cuda else []
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # it prints there that it tries again
-            return onnxruntime.InferenceSession(model, options, providers=[*providers, "CPUExecutionProvider"])
+        return _started(model, device, options)
     except Exception as error:  # its exception types are private, one for each status code
         if isinstance(model, Path) and (missing := _missing_weights(model)) is not None:
             raise missing_weights(model, missing) from error
         raise unreadable(_named(model), "ONNX", error) from error
+
+
+def _started(model: Path | bytes, device: torch.device, options: Any) -> Any:
+    import onnxruntime
+
+    options.log_severity_level = _SEVERITY_ERROR
+    cuda = device.type == "cuda" and _CUDA in onnxruntime.get_available_providers()
+    providers = [(_CUDA, {"device_id": device.index or 0})] if cuda else []
+    with contextlib.redirect_stdout(sys.stderr):  # it prints there that it tries again
+        return onnxruntime.InferenceSession(model, options, providers=[*providers, "CPUExecutionProvider"])
 
 
 def _named(model: Path | bytes) -> Path:
@@ -98,7 +108,7 @@ class OnnxRuntime:
     def __init__(self, model: Path | bytes, device: torch.device, optimize: bool = True) -> None:
         self._session = open_session(model, device, optimize)
         used = self._session.get_providers()[0]
-        self.device = device if used == "CUDAExecutionProvider" else torch.device("cpu")
+        self.device = device if used == _CUDA else torch.device("cpu")
         self.device_name = str(self.device)
         self.info = read_info(_named(model), dict(self._session.get_modelmeta().custom_metadata_map))
         given = _only_input(_named(model), self._session)
@@ -117,11 +127,12 @@ class OnnxRuntime:
         return graph_input(images.cpu(), self.info, self._takes_pixels)
 
 
-def graph_input(images: Tensor, info: ModelInfo, takes_pixels: bool) -> Tensor:
+def graph_input(images: Tensor, info: ModelInfo, takes_pixels: bool, takes_half: bool = False) -> Tensor:
     """Images as `Runtime.logits` takes them, as an ONNX graph takes them: see `OnnxRuntime.as_input`."""
     if takes_pixels:
         return to_pixels(images, info).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-    return normalize(images, info).contiguous()
+    normalized = normalize(images, info).contiguous()
+    return normalized.half() if takes_half else normalized
 
 
 def graph_info(path: Path) -> ModelInfo:
@@ -170,3 +181,53 @@ def trace(path: Path, images: Tensor) -> list[tuple[str, Tensor]]:
     model.graph.output.extend(types[name] for _, name in nodes)
     values = OnnxRuntime(model.SerializeToString(), torch.device("cpu"), optimize=False).run(runtime.as_input(images))
     return [(kind, value.float()) for (kind, _), value in zip(nodes, values, strict=True)]
+
+
+def bind(job: Job) -> Bound:
+    """A session on the device, where this build of ONNX Runtime has that, else on the CPU.
+
+    Raises:
+        FastViTError: a number type other than float32, or a graph that it refuses.
+    """
+    import onnxruntime
+
+    if job.dtype != torch.float32:
+        raise FastViTError("ONNX Runtime runs this graph in float32 alone")
+
+    def start(profile_prefix: str | None = None) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        if profile_prefix is not None:
+            options.enable_profiling, options.profile_file_prefix = True, profile_prefix
+        try:
+            return _started(job.file, job.device, options)
+        except Exception as error:  # see `open_session`
+            raise FastViTError(f"ONNX Runtime refuses the graph ({first_line(error)})") from error
+
+    loading = Stopwatch()
+    with loading.running():
+        session = start()
+    on_cuda = session.get_providers()[0] == _CUDA
+    device = job.device if on_cuda else torch.device("cpu")
+    place, index = ("cuda", device.index or 0) if on_cuda else ("cpu", 0)
+    # Bound, so that neither images nor logits travel within a step.
+    binding = session.io_binding()
+    given = session.get_inputs()[0]
+    takes_pixels, takes_half = given.type == "tensor(uint8)", given.type == "tensor(float16)"
+    feed = graph_input(job.images, job.info, takes_pixels, takes_half).numpy()
+    binding.bind_ortvalue_input(given.name, onnxruntime.OrtValue.ortvalue_from_numpy(feed, place, index))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, place, index)
+
+    def step() -> None:
+        session.run_with_iobinding(binding)
+
+    return Bound(
+        (step,),
+        str(device),
+        job.file.stat().st_size,
+        loading.nanoseconds,
+        lambda: synchronize(device),
+        (Exception,),  # see `open_session`
+        profile=lambda: profile_onnx(lambda prefix: (start(prefix), {given.name: feed}), job.file, job.label),
+    )

@@ -8,10 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.checkpoints.hub import HUB_PREFIX
 from fastvit_cli.checkpoints.metadata import ModelInfo
-from fastvit_cli.checkpoints.select import load_source, local_path, select_source
+from fastvit_cli.checkpoints.select import local_path, select_source
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.model_classes import ClassMatch, match_classes
 from fastvit_cli.errors import FastViTError, closest
@@ -19,6 +18,7 @@ from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.options import ModelConfig
 from fastvit_cli.runtimes.base import Runtime
 from fastvit_cli.runtimes.open import open_source
+from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 from fastvit_cli.training.train_options import TrainConfig
 
 _ANOTHER = "Pass another --teacher, or --distillation-type none to learn from the labels alone."
@@ -54,18 +54,14 @@ def open_teacher(config: TrainConfig, student: ModelInfo, images: Images, device
     if not local_path(name).exists():
         return _timm_teacher(name, config, student, images, device)
     source = select_source(ModelConfig(ckpt=name), random_allowed=False)
-    assert source.path is not None
-    if source.path.suffix in EXPORTED_SUFFIXES:
-        runtime = open_source(source, device, trust=config.trust)
-        match = _match(name, runtime.info, images)
-        _check_normalisation(name, runtime.info.preprocessing.mean, runtime.info.preprocessing.std, student)
-        _check_only_size(name, runtime.info.preprocessing.img_size, student)
-        return _answering(name, _asked_by_batch(runtime, device), match)
-    loaded = load_source(source)
-    match = _match(name, loaded.info, images)
-    _check_normalisation(name, loaded.info.preprocessing.mean, loaded.info.preprocessing.std, student)
-    network = loaded.network if loaded.info.form == "all" else fuse_all(loaded.network)
-    return _answering(name, _asked(network, config, device), match)
+    opened = open_source(source, device, trust=config.trust)
+    match = _match(name, opened.info, images)
+    _check_normalisation(name, opened.info.preprocessing.mean, opened.info.preprocessing.std, student)
+    if isinstance(opened, TorchRuntime):
+        network = opened.network if opened.info.form == "all" else fuse_all(opened.network)
+        return _answering(name, _asked(network, config, device), match)
+    _check_only_size(name, opened.info.preprocessing.img_size, student)
+    return _answering(name, _asked_by_batch(opened, device), match)
 
 
 def _answering(name: str, logits: Callable[[Tensor], Tensor], match: ClassMatch) -> Teacher:

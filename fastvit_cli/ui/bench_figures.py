@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastvit_cli.bench.events import INFERENCE, BenchResult, BenchRow
 from fastvit_cli.bench.rows import WHOLE_STEP
+from fastvit_cli.formats import ENGINES
 from fastvit_cli.ui.bench_tables import common_words, distinctions, number, short_names
 from fastvit_cli.ui.figures import WIDE, Draw, Drawing, plain
 from fastvit_cli.ui.palette import LIGHT, SERIES
@@ -209,11 +210,7 @@ def series(row: BenchRow, rows: Sequence[BenchRow]) -> str:
 _FULL = {
     "all": "all fused",
     "branches": "branches fused",
-    "torch": "PyTorch",
-    "compile": "torch.compile",
-    "onnxruntime": "ONNX Runtime",
-    "openvino": "OpenVINO",
-    "coreml": "Core ML",
+    **{name: engine.title for name, engine in ENGINES.items()},
 }
 
 

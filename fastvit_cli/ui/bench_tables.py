@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from fastvit_cli.bench.events import INFERENCE, BenchRow, ComparedRow
-from fastvit_cli.bench.profile import LayerTime, Profile
+from fastvit_cli.runtimes.profile import LayerTime, Profile
 from fastvit_cli.ui.tables import Row, Sheet, model_name, told_apart
 
 COST_NOTE = (

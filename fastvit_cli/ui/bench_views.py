@@ -18,7 +18,7 @@ from fastvit_cli.bench.events import (
     SubjectMeasured,
     SubjectStarted,
 )
-from fastvit_cli.bench.profile import Profile
+from fastvit_cli.runtimes.profile import Profile
 from fastvit_cli.ui.bench_tables import (
     COST_NOTE,
     Columns,

@@ -4,7 +4,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from fastvit_cli.exporters.export import ExportResult
-from fastvit_cli.exporters.formats import FORMATS, FormatList, FormatRow
+from fastvit_cli.exporters.format_list import FormatList, FormatRow
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.ui.tables import data_table, facts, size, verdict
 
 

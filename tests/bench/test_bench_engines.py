@@ -13,8 +13,6 @@ import torch
 from helpers.bench_runs import assert_only_error, config, info_of, results, subject
 from onnx import TensorProto, helper
 
-from fastvit_cli.bench import engines
-from fastvit_cli.bench.engines.base import Job
 from fastvit_cli.bench.run import run_bench
 from fastvit_cli.bench.subjects import Subject
 from fastvit_cli.checkpoints.metadata import ModelInfo
@@ -22,6 +20,8 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
+from fastvit_cli.runtimes import coreml_runtime
+from fastvit_cli.runtimes.bound import Job, bind_of
 
 pytestmark = pytest.mark.usefixtures("short")
 
@@ -98,10 +98,10 @@ def test_graphs_that_take_pixels_are_fed_pixels(network: FastViT, tmp_path: Path
     opset = [helper.make_opsetid("", 20)]
     path = tmp_path / "t8.onnx"
     onnx.save(helper.make_model(graph, ir_version=10, opset_imports=opset), path)
-    prepared = engines.ENGINES[engine](job_of(network, path, batch_size=2))
-    prepared.parts["inference"]()
-    if prepared.profile is not None:
-        assert {operation.kind for operation in prepared.profile()[0].operations} == {"Cast", "ReduceMean"}
+    bound = bind_of(engine)(job_of(network, path, batch_size=2))
+    bound.parts[0]()
+    if bound.profile is not None:
+        assert {operation.kind for operation in bound.profile()[0].operations} == {"Cast", "ReduceMean"}
 
 
 def test_compiled_is_a_program_of_its_own_with_frozen_weights(
@@ -202,9 +202,11 @@ def test_core_ml_is_timed_on_each_choice_of_units(network: FastViT, core_ml: lis
     assert_only_error(batch, "one image at a time")
 
 
-def test_core_ml_packages_that_take_tensors(network: FastViT, core_ml: list[str]) -> None:
-    package = replace(job_of(network, Path("tensor.mlpackage"), batch_size=2), compute_units="cpu_only")
-    engines.ENGINES["coreml"](package).parts["inference"]()
+def test_core_ml_packages_that_take_tensors(network: FastViT, core_ml: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "tensor.mlpackage"
+    path.mkdir()
+    package = replace(job_of(network, path, batch_size=2), compute_units="cpu_only")
+    coreml_runtime.bind(package).parts[0]()
     assert core_ml == ["compile .mlmodelc", "load .mlmodelc CPU_ONLY"]
     with pytest.raises(FastViTError, match="takes 2 images at a time"):
-        engines.ENGINES["coreml"](replace(package, images=package.images[:1]))
+        coreml_runtime.bind(replace(package, images=package.images[:1]))

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from fastvit_cli.bench.bench_options import DTYPES, ENGINES, FORMS, BenchConfig
+from fastvit_cli.bench.bench_options import DTYPES, FORMS, BenchConfig
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.options import option_spec
 
@@ -71,10 +71,9 @@ def test_every_field_is_an_option_with_help() -> None:
 def test_choices_agree_with_what_runs_them() -> None:
     import torch
 
-    from fastvit_cli.bench import engines, jobs
+    from fastvit_cli.bench import jobs
     from fastvit_cli.models.network import Form
 
-    assert tuple(engines.ENGINES) == ENGINES
     assert tuple(jobs._FUSE) == FORMS == get_args(Form)
     assert all(isinstance(getattr(torch, name), torch.dtype) for name in DTYPES)
 

@@ -9,7 +9,7 @@ import torch
 from helpers.bench_runs import Simulate, assert_only_error, config, results, subject
 from torch import Tensor
 
-from fastvit_cli.bench import engines, run, timer
+from fastvit_cli.bench import run, timer
 from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.bench.events import (
     BenchEvent,
@@ -20,11 +20,13 @@ from fastvit_cli.bench.events import (
 from fastvit_cli.bench.run import run_bench
 from fastvit_cli.bench.subjects import Subject, timm_peer
 from fastvit_cli.errors import EXIT_USAGE, FastViTError
+from fastvit_cli.formats import ENGINES
 from fastvit_cli.models.cost import network_cost
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.fusion import fuse_all, reparameterize
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
+from fastvit_cli.runtimes import torch_runtime
 
 pytestmark = pytest.mark.usefixtures("short")
 
@@ -97,8 +99,8 @@ def test_what_runs_is_the_form_the_type_the_size_and_the_batch_that_were_asked_f
 def test_images_follow_the_seed(network: FastViT, simulated: Simulate, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated({0: [1]})
     seen: list[Tensor] = []
-    eager = engines.ENGINES["torch"]
-    monkeypatch.setitem(engines.ENGINES, "torch", lambda job: (seen.append(job.images), eager(job))[1])
+    eager = torch_runtime.bind
+    monkeypatch.setattr(torch_runtime, "bind", lambda job: (seen.append(job.images), eager(job))[1])
     for seed in (0, 0, 1):
         results(config(seed=seed), subject(network))
     assert torch.equal(seen[0], seen[1])
@@ -121,8 +123,8 @@ def test_sweeps_are_rows_side_by_side_only_within_one_batch_and_size(
 def test_threads_are_set_and_given_back(network: FastViT, monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     seen: list[int] = []
-    eager = engines.ENGINES["torch"]
-    monkeypatch.setitem(engines.ENGINES, "torch", lambda job: (seen.append(torch.get_num_threads()), eager(job))[1])
+    eager = torch_runtime.bind
+    monkeypatch.setattr(torch_runtime, "bind", lambda job: (seen.append(torch.get_num_threads()), eager(job))[1])
     result = run_bench(config(threads=before + 1), [subject(network)]).result
     assert seen == [before + 1]
     assert result.machine.torch_threads == before + 1
@@ -202,8 +204,8 @@ def test_another_failure_of_the_device_is_a_row_of_one_line(network: FastViT) ->
 
 
 def test_an_engine_that_is_not_installed_is_a_row(network: FastViT, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(engines._LIBRARIES, "openvino", "no_such_library_here")
-    monkeypatch.setitem(engines._LIBRARIES, "onnxruntime", "no_such_library_here")
+    for name in ("openvino", "onnxruntime"):
+        monkeypatch.setitem(ENGINES, name, replace(ENGINES[name], library="no_such_library_here"))
     extra, missing, there = results(config(engine=("openvino", "onnxruntime", "torch")), subject(network))
     assert_only_error(extra, "no_such_library_here is not installed: pip install 'fastvit[openvino]'")
     assert_only_error(missing, "no_such_library_here is not installed: pip install no_such_library_here")

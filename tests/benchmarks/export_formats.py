@@ -20,7 +20,7 @@ from rich.console import Console
 from fastvit_cli.data.loader import RealImages
 from fastvit_cli.exporters.export import write_export
 from fastvit_cli.exporters.export_options import ExportConfig
-from fastvit_cli.exporters.formats import FORMATS
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.models.variants import VARIANTS
 
 FORMS = (("coreml", "fp32"), ("coreml", "fp16"), ("onnx", "fp32"), ("onnx", "fp16"))

@@ -8,6 +8,7 @@ cores, interleaved. Prints the rows of the table in docs/exports.md.
 """
 
 import argparse
+import functools
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from fastvit_cli.bench.statistics import Ratio, paired_ratio, summarize
+from fastvit_cli.bench.timer import Limits, Timed, interleave, warm_up
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.loader import load_some_images
 from fastvit_cli.data.model_classes import match_classes, with_model_classes
@@ -28,6 +31,7 @@ from fastvit_cli.runtimes.onnx_conversion import to_onnx
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
 
 CPU = torch.device("cpu")
+TIMING = Limits(iterations=20, min_seconds=2.0, max_seconds=20.0)
 
 
 def top1(model: onnx.ModelProto, images: Tensor, labels: Tensor, optimize: bool) -> float:
@@ -35,6 +39,21 @@ def top1(model: onnx.ModelProto, images: Tensor, labels: Tensor, optimize: bool)
     runtime = OnnxRuntime(model.SerializeToString(), CPU, optimize)
     found = torch.cat([runtime.logits(batch).argmax(1) for batch in images.split(16)])
     return 100 * float((found == labels).double().mean())
+
+
+def speed_ratio(one: onnx.ModelProto, other: onnx.ModelProto, given: Tensor) -> Ratio:
+    """The time of `one` over that of `other`, measured in turns: 2 when `other` is twice as fast."""
+    subjects = {}
+    for name, model in enumerate((one, other)):
+        run = functools.partial(OnnxRuntime(model.SerializeToString(), CPU).run, given)
+        timed = Timed((run,), synchronize=lambda: None)
+        subjects[name] = timed, warm_up(timed, TIMING)
+    medians = []
+    for samples in interleave(subjects, TIMING).values():
+        if isinstance(samples, Exception):
+            raise samples
+        medians.append(summarize(samples.parts[0]).round_medians_ms)
+    return paired_ratio(*medians)
 
 
 def main() -> None:
@@ -73,7 +92,7 @@ def main() -> None:
         }
     for name, model in choices.items():
         scores = [top1(model, val.pixels, val.labels, optimize) for optimize in (False, True)]
-        ratio = onnx_int8.speed_ratio(exact, model, runtime.as_input(val.pixels[:1]))
+        ratio = speed_ratio(exact, model, runtime.as_input(val.pixels[:1]))
         cells = [name, *(f"{score:.1f} %" for score in scores)]
         cells.append(f"{ratio.value:.2f} ({ratio.low:.2f} – {ratio.high:.2f})")
         console.print("|", " | ".join(cells), "|", soft_wrap=True)

@@ -16,9 +16,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.errors import EXIT_USAGE, FastViTError
+from fastvit_cli.formats import EXPORTED_SUFFIXES
 from fastvit_cli.models.fusion import fuse_all, reparameterize
 from fastvit_cli.models.network import FastViT
 

@@ -27,7 +27,7 @@ RESULTS = {
     "predict": "evaluation.predict.PredictResult",
     "reparam": "exporters.reparam.ReparamResult",
     "export": "exporters.export.ExportResult",
-    "export --list": "exporters.formats.FormatList",
+    "export --list": "exporters.format_list.FormatList",
     "bench": "bench.events.BenchResult",
 }
 CONTRACT = Path(__file__).with_name("json_contract.txt")

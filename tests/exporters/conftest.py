@@ -12,7 +12,7 @@ from helpers.loaded import tiny_model, with_paths
 
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.exporters.export import ExportResult
-from fastvit_cli.exporters.formats import FORMATS
+from fastvit_cli.formats import FORMATS
 
 
 @pytest.fixture(scope="session")

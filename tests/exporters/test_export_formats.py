@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import onnx
@@ -16,7 +15,6 @@ from helpers.exports import CPU, IMAGE_INPUT, Exports, expected_of, exported_to,
 from helpers.loaded import CLASS_NAMES, PLACE, pixels, tiny_model
 from helpers.program import run
 
-from fastvit_cli.bench.statistics import Ratio
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.exporters import coreml, coreml_compress, onnx_int8
@@ -24,9 +22,10 @@ from fastvit_cli.exporters import onnx as onnx_exporter
 from fastvit_cli.exporters.drift import describe_drift, layer_drifts
 from fastvit_cli.exporters.export import ExportResult, write_export
 from fastvit_cli.exporters.export_options import ExportConfig
-from fastvit_cli.exporters.formats import FORMATS, list_formats
+from fastvit_cli.exporters.format_list import list_formats
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.exporters.sensitivity import relative_change
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.models.channels_first import channels_first
 from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.open import open_runtime
@@ -157,11 +156,9 @@ def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypa
     pointwise = onnx_int8._pointwise
     monkeypatch.setattr(onnx_int8, "_pointwise", lambda graph: pointwise(graph)[-2:])
     monkeypatch.setattr(onnx_int8, "largest_change", lambda _: 0.9)  # random weights suffer more than trained ones
-    monkeypatch.setattr(onnx_int8, "speed_ratio", lambda *_: Ratio(0.8, 0.7, 0.9, significant=True))
     result = exported_to(model, tmp_path, "onnx", precision="int8")
     assert result.check.max_abs_error is not None
-    assert result.notes[0] == "int8: 2 of 2 1x1 convolutions, calibrated on 20 images", "there are no others"
-    assert result.notes[1] == "SLOWER than fp32 here (0.80 times its speed, 95 % interval 0.70 to 0.90, one image)"
+    assert result.notes == ("int8: 2 of 2 1x1 convolutions, calibrated on 20 images",), "there are no others"
     operations = [node.op_type for node in onnx.load(result.output).graph.node]
     assert operations.count("QuantizeLinear") > 0
     monkeypatch.setattr(onnx_int8, "largest_change", lambda _: 0.0)
@@ -169,27 +166,6 @@ def test_int8_measures_what_it_does(model: LoadedModel, tmp_path: Path, monkeypa
     assert "none of" in nothing.notes[0]
     assert nothing.check.max_abs_error is not None
     assert nothing.check.max_abs_error < 1e-4
-
-
-def test_speed_of_int8_is_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a clock of its own, that slows down under both."""
-    clock = 0
-
-    class Runtime:
-        def __init__(self, model: bytes, _device: torch.device) -> None:
-            self.model = model
-
-        def run(self, _given: torch.Tensor) -> None:
-            nonlocal clock
-            clock += (50_000_000 if self.model == b"fp32" else 25_000_000) + clock // 1000
-
-    monkeypatch.setattr(onnx_int8, "OnnxRuntime", Runtime)
-    fp32, int8 = (SimpleNamespace(SerializeToString=lambda name=name: name) for name in (b"fp32", b"int8"))
-    ratio = onnx_int8.speed_ratio(fp32, int8, torch.zeros(1), lambda: clock)
-    assert 1.5 < ratio.value < 2.0
-    assert ratio.significant
-    assert onnx_int8._speed_words(ratio).startswith(f"faster than fp32 here ({ratio.value:.2f} times its speed")
-    assert "neither faster nor slower" in onnx_int8._speed_words(Ratio(1.01, 0.9, 1.1, significant=False))
 
 
 def test_int8_needs_images(model: LoadedModel, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from helpers.loaded import loaded_model
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.exporters.export_options import ExportConfig, ReparamConfig
-from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import choose_output
+from fastvit_cli.formats import FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,7 @@ def test_export_refuses(options: dict[str, object], message: str, hint: str) -> 
     ("options", "hint"),
     [
         ({"layout": "reference", "fuse": "all"}, "--layout native"),
-        ({"layout": "timm", "fuse": "all"}, "--layout native"),
-        ({"layout": "torch"}, "native, timm, reference"),
+        ({"layout": "timm"}, "native, reference"),
         ({"fuse": "branch"}, "Did you mean 'branches'"),
     ],
 )
@@ -97,11 +96,11 @@ def test_the_model_itself_is_never_the_output(loaded: LoadedModel, tmp_path: Pat
 def test_missing_libraries_are_named() -> None:
     needy = replace(FORMATS["coreml"], needs=("coremltools", "no_such_library"))
     with pytest.raises(FastViTError, match="needs no_such_library") as error:
-        needy.functions()
+        needy.check_writable()
     assert error.value.hint == "Run: pip install no_such_library"
 
 
 def test_core_ml_is_not_for_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(FastViTError, match="win32"):
-        FORMATS["coreml"].functions()
+        FORMATS["coreml"].check_writable()

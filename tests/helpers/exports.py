@@ -14,8 +14,8 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.loader import RealImages
 from fastvit_cli.exporters.export import ExportResult, write_export
 from fastvit_cli.exporters.export_options import ExportConfig
-from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.exporters.outputs import Calibration
+from fastvit_cli.formats import FORMATS
 from fastvit_cli.runtimes.checksum import CHECKSUM_KEY
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from helpers.loaded import pixels
 from torch import Tensor, nn
 
 from fastvit_cli.errors import FastViTError, WorkFailedError
+from fastvit_cli.runtimes import coreml_runtime
 from fastvit_cli.runtimes.coreml_evaluator import CoreMLEvaluator
+from fastvit_cli.runtimes.coreml_runtime import compute_plan
 from fastvit_cli.runtimes.engines import with_engine
 from fastvit_cli.runtimes.open import open_runtime
 
@@ -134,3 +137,37 @@ def test_core_ml_itself_on_a_mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("coremltools.models.MLModel.predict", lambda *_: 1 / 0)
     with pytest.raises(WorkFailedError, match="Core ML cannot run"):
         chosen.runtime.logits(images)
+
+
+def test_the_plan_of_core_ml_is_read_by_unit_and_by_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Core ML makes plans on a Mac alone: here of four operations, the last a constant."""
+
+    class MLNeuralEngineComputeDevice: ...
+
+    class MLGPUComputeDevice: ...
+
+    kinds = {"a": "ios16.conv", "b": "ios16.conv", "c": "ios16.softmax", "d": "const"}
+    operations = [SimpleNamespace(name=name, operator_name=kind) for name, kind in kinds.items()]
+    devices = {"a": MLNeuralEngineComputeDevice(), "b": MLNeuralEngineComputeDevice(), "c": MLGPUComputeDevice()}
+
+    def usage(operation: Any) -> Any:
+        device = devices.get(operation.name)
+        return None if device is None else SimpleNamespace(preferred_compute_device=device)
+
+    function = SimpleNamespace(block=SimpleNamespace(operations=operations))
+    plan = SimpleNamespace(
+        model_structure=SimpleNamespace(program=SimpleNamespace(functions={"main": function})),
+        get_compute_device_usage_for_mlprogram_operation=usage,
+        get_estimated_cost_for_mlprogram_operation=lambda operation: (
+            None if operation.name == "b" else SimpleNamespace(weight=0.25)
+        ),
+    )
+    asked: list[dict[str, Any]] = []
+    loader = SimpleNamespace(load_from_path=lambda path, **options: (asked.append({path: options}), plan)[1])
+    monkeypatch.setattr("coremltools.models.compute_plan.MLComputePlan", loader)
+    monkeypatch.setattr("coremltools.models.utils.compile_model", lambda package: f"{package}c")
+    assert compute_plan(Path("a.mlpackage")) == {"Neural Engine": 2 / 3, "GPU": 1 / 3}
+    found = coreml_runtime._profile(Path("b"), "units", "label").operations
+    shown = [(one.kind, one.calls, one.share, one.unit) for one in found]
+    assert shown == [("conv", 2, 0.5, "Neural Engine"), ("softmax", 1, 0.5, "GPU")]
+    assert asked == [{"a.mlpackagec": {}}, {"b": {"compute_units": "units"}}]

@@ -12,9 +12,7 @@ import torch
 from helpers.loaded import pixels, saved_model
 from onnx import TensorProto, helper
 
-from fastvit_cli.checkpoints.files import EXPORTED_SUFFIXES
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.exporters.formats import FORMATS
 from fastvit_cli.runtimes.open import open_runtime
 
 CPU = torch.device("cpu")
@@ -25,10 +23,6 @@ def test_weights_open_in_pytorch(tmp_path: Path) -> None:
     runtime = open_runtime(tmp_path / "a.safetensors", CPU)
     assert (runtime.engine, runtime.info) == ("torch", loaded.info)
     assert runtime.logits(pixels(2)).shape == (2, 5)
-
-
-def test_what_export_writes_is_what_is_opened_as_exported() -> None:
-    assert {target.suffix for target in FORMATS.values()} == set(EXPORTED_SUFFIXES)
 
 
 @pytest.mark.parametrize("name", ["a.onnx", "a.mlpackage", "a.pth"])

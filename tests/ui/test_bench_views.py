@@ -21,8 +21,8 @@ from fastvit_cli.bench.events import (
     SubjectMeasured,
     SubjectStarted,
 )
-from fastvit_cli.bench.profile import LayerTime, OperationTime, Profile
 from fastvit_cli.bench.statistics import Ratio
+from fastvit_cli.runtimes.profile import LayerTime, OperationTime, Profile
 from fastvit_cli.ui.bench_figures import accuracy_figure, latency_figure, series, throughput_figure
 from fastvit_cli.ui.bench_files import markdown, write_bench_files
 from fastvit_cli.ui.bench_tables import baseline_text, common_words, distinctions, layer_tree, short_names

@@ -17,12 +17,12 @@ from helpers.evaluation_models import Colours
 from helpers.tiny_data import draw_tiny_data
 
 from fastvit_cli.bench.events import BenchResult, ComparedRow, Comparison
-from fastvit_cli.bench.profile import LayerTime, OperationTime, Profile
 from fastvit_cli.bench.statistics import Ratio
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.evaluation.results import Validation
 from fastvit_cli.evaluation.validate import score
 from fastvit_cli.evaluation.validate_options import ValidateConfig
+from fastvit_cli.runtimes.profile import LayerTime, OperationTime, Profile
 from fastvit_cli.ui import palette
 from fastvit_cli.ui.bench_report import report_html
 from fastvit_cli.ui.figures import drawn, page_figure

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from fastvit_cli.bench.profile import LayerTime, OperationTime, Profile
+from fastvit_cli.runtimes.profile import LayerTime, OperationTime, Profile
 
 _STEPS = 5
 _OTHER = "(no layer)"

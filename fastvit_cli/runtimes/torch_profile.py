@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from fastvit_cli.bench.profile import LayerTime, OperationTime, Profile
 from fastvit_cli.devices import profiler_sees_kernels, synchronize
+from fastvit_cli.runtimes.profile import LayerTime, OperationTime, Profile
 
 _STEPS = 5
 _LAYER = "layer "

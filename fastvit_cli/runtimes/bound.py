@@ -1,5 +1,6 @@
-"""What every engine is given and what it gives back."""
+"""What `bench` times: a network or a file, bound to its device and images by an engine's `bind`."""
 
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from fastvit_cli.bench.profile import Profile
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.formats import ENGINES, to_install
+from fastvit_cli.runtimes.profile import Profile
 
 Step = Callable[[], object]
 
@@ -21,11 +24,10 @@ class Job:
 
     Attributes:
         network: a copy of its own, fused as asked, in evaluation mode, float32, on the CPU; None for a file.
-        path: of the file.
+        path: of the file, or of the network in the format that the engine takes.
         info: with the image size that is timed.
         images: (B, 3, H, W), normalised, float32, on the CPU.
         threads: that one operation uses on a CPU.
-        converted: a temporary file of the network in the engine's own format, where it has one.
     """
 
     label: str
@@ -38,16 +40,21 @@ class Job:
     channels_last: bool = False
     threads: int = 1
     compute_units: str | None = None
-    converted: Path | None = None
     seed: int = 0
+
+    @property
+    def file(self) -> Path:
+        """The path, for an engine that takes files."""
+        assert self.path is not None
+        return self.path
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Bound:
     """Something that runs.
 
     Attributes:
-        parts: names and what to call, in this order, for one step.
+        parts: what to call, in this order, for one step.
         synchronize: waits for what they queued.
         failures: exceptions of this engine's library when it cannot run.
         device: where it really runs.
@@ -56,7 +63,7 @@ class Prepared:
         profile: runs a few steps and says where their time went, with a Chrome trace.
     """
 
-    parts: dict[str, Step]
+    parts: tuple[Step, ...]
     device: str
     size_bytes: int
     load_ns: int
@@ -64,6 +71,26 @@ class Prepared:
     failures: tuple[type[Exception], ...] = (RuntimeError, MemoryError)
     compile_ns: int | None = None
     profile: Callable[[], tuple[Profile, str | None]] | None = None
+
+
+Bind = Callable[[Job], Bound]
+
+
+def bind_of(engine: str) -> Bind:
+    """An engine's `bind`, and its library loaded: neither its time nor its memory counts to the first subject.
+
+    Raises:
+        FastViTError: the library is not installed.
+    """
+    row = ENGINES[engine]
+    if row.library is not None:
+        try:
+            importlib.import_module(row.library)
+        except ImportError as error:
+            wanted = to_install(row.library, row.extra)
+            raise FastViTError(f"{row.library} is not installed: pip install {wanted}") from error
+    bind: Bind = importlib.import_module(row.module).bind
+    return bind
 
 
 @dataclass
