@@ -6,6 +6,8 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.formats import FORMATS
 from fastvit_cli.options import MAX_IMG_SIZE, PANEL_DATA, PANEL_OUTPUT, ModelConfig, flag_of, option, output_option
 
+LAYOUTS = ("native", "timm", "reference")
+FUSIONS = ("branches", "all")
 PRECISIONS = ("fp32", "fp16", "mixed", "int8")
 COMPRESSIONS = ("palettize8", "palettize6", "palettize4", "int8", "int4")
 DEPLOYMENT_TARGETS = ("iOS16", "iOS17", "iOS18")
@@ -152,13 +154,13 @@ class ReparamConfig(ModelConfig):
     fuse: str = option(
         "branches",
         "branches: as timm and the reference fuse; all: BatchNorms and layer scales too, for this program only.",
-        choices=("branches", "all"),
+        choices=FUSIONS,
         panel=PANEL_FUSING,
     )
     layout: str = option(
         "native",
-        "Key names to write: native, which are timm's too, or reference.",
-        choices=("native", "reference"),
+        "Key names to write: native (which are timm's), timm or reference.",
+        choices=LAYOUTS,
         panel=PANEL_FUSING,
     )
     data: str | None = option(
@@ -175,8 +177,9 @@ class ReparamConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.fuse == "all" and self.layout == "reference":
+        if self.fuse == "all" and self.layout != "native":
+            owner = "timm" if self.layout == "timm" else "the reference program"
             raise FastViTError(
-                "The reference program has no place for an all-fused model.",
+                f"{owner[0].upper()}{owner[1:]} has no place for an all-fused model.",
                 "Leave out --fuse all, or pass --layout native.",
             )

@@ -22,7 +22,7 @@ class ReparamResult:
 
     Attributes:
         output: the written file.
-        layout: native or reference.
+        layout: native, timm or reference.
         fuse: branches or all.
         params_before, params_after: parameters of the network.
         cost_before, cost_after: of one image at `img_size` px.

@@ -58,7 +58,8 @@ def test_export_refuses(options: dict[str, object], message: str, hint: str) -> 
     ("options", "hint"),
     [
         ({"layout": "reference", "fuse": "all"}, "--layout native"),
-        ({"layout": "timm"}, "native, reference"),
+        ({"layout": "timm", "fuse": "all"}, "--layout native"),
+        ({"layout": "torch"}, "native, timm, reference"),
         ({"fuse": "branch"}, "Did you mean 'branches'"),
     ],
 )

@@ -90,9 +90,10 @@ def test_a_fused_file_is_converted_but_not_fused_again(small: LoadedModel, tmp_p
     fused, all_fused = tmp_path / "f.safetensors", tmp_path / "a.safetensors"
     fuse_and_prove(ReparamConfig(output=str(fused)), small)
     loaded = load_checkpoint(fused)
-    with pytest.raises(FastViTError, match="is fused already") as error:
-        fuse_and_prove(ReparamConfig(output=str(tmp_path / "x.safetensors")), loaded)
-    assert "--fuse all" in error.value.hint
+    for options in ({}, {"layout": "timm"}):
+        with pytest.raises(FastViTError, match="is fused already") as error:
+            fuse_and_prove(ReparamConfig(output=str(tmp_path / "x.safetensors"), **options), loaded)
+        assert "--fuse all" in error.value.hint
 
     renamed = tmp_path / "r.safetensors"
     assert fuse_and_prove(ReparamConfig(layout="reference", output=str(renamed)), loaded).max_abs_error == 0.0
