@@ -22,7 +22,8 @@ def fit_to_data(config: TrainConfig, given: Collection[str], images: int) -> tup
     Returns:
         The configuration without `updates`, and what to say of it, a sentence each.
     """
-    if config.updates is None:
+    updates = config.updates
+    if updates is None:
         return config, ()
     notes: list[str] = []
     if config.batch_size == AUTO:  # for features, which take next to no memory; else it is found later
@@ -37,6 +38,6 @@ def fit_to_data(config: TrainConfig, given: Collection[str], images: int) -> tup
     epochs = config.epochs
     if "epochs" not in given or "updates" in given:
         steps = max(1, images // config.effective_batch_size)
-        epochs = max(min(_FEWEST_EPOCHS, epochs), min(epochs, -(-config.updates // steps)))
+        epochs = max(min(_FEWEST_EPOCHS, epochs), min(epochs, -(-updates // steps)))
     cooldown = min(config.cooldown_epochs, epochs - 1)
     return replace(config, epochs=epochs, cooldown_epochs=cooldown, updates=None), tuple(notes)
