@@ -1,5 +1,6 @@
 """A training run as it is watched, and its end."""
 
+import math
 import shlex
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ from fastvit_cli.ui.tables import data_table, duration, facts, next_commands, si
 
 
 class TrainingView:
-    """Listens to a run: bars on a terminal, one line an epoch anywhere, curves.png after each epoch."""
+    """Listens to a run: bars on a terminal, one line an epoch anywhere, curves.png every few seconds."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -50,6 +51,7 @@ class TrainingView:
         self._listing_since: float | None = None
         self._unreadable_said = 0
         self._memory_mb: float | None = None
+        self._plotted_epochs, self._plotted_at = 0, -math.inf
 
     def __enter__(self) -> Self:
         return self
@@ -59,6 +61,13 @@ class TrainingView:
     ) -> None:
         if self._progress is not None:
             self._progress.stop()
+        self._plot()
+
+    def _plot(self) -> None:
+        """Draw the curves of the epochs that are new since the last time."""
+        if len(self._history) > self._plotted_epochs:
+            plot_curves(self._history, self._run_dir / CURVES)
+            self._plotted_epochs, self._plotted_at = len(self._history), time.monotonic()
 
     def __call__(self, event: TrainEvent) -> None:
         handlers: dict[type, Callable[[TrainEvent], None]] = {
@@ -224,7 +233,8 @@ class TrainingView:
         if event.data_wait > _LONG_WAIT and event.epoch > 1 and not self._wait_was_said:
             self._wait_was_said = True
             self._session.note(_wait_hint(event.data_wait, self._workers), style="yellow")
-        plot_curves(self._history, self._run_dir / CURVES)
+        if time.monotonic() - self._plotted_at > _BETWEEN_PLOTS_S:
+            self._plot()
 
 
 _HEADER = (
@@ -233,6 +243,7 @@ _HEADER = (
 )
 _LONG_WAIT = 0.2  # of an epoch
 _LONG_LISTING_S = 3.0
+_BETWEEN_PLOTS_S = 5.0  # a drawing takes longer than an epoch of kept features
 _WIDE = 100  # columns from which there is room for long bars
 _SAID_UNREADABLE = 20
 
