@@ -9,7 +9,11 @@ from fastvit_cli.errors import FastViTError
 if TYPE_CHECKING:
     import torch
 
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; Windows; Linux
+# CUDA and MPS; Windows; Linux; libraries of CUDA that allocate by themselves.
+_OUT_OF_MEMORY = (
+    *("out of memory", "not enough memory", "can't allocate memory"),
+    *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
+)
 
 
 def share_the_cores() -> None:
