@@ -77,6 +77,24 @@ def resolve_device(name: str, index: int = 0) -> "torch.device":
     return torch.device(wanted)
 
 
+def use_device(name: str, index: int = 0, *, tf32: bool = False) -> "torch.device":
+    """`resolve_device`, and make it the one that this process computes on.
+
+    What asks CUDA for no device in particular, such as a compiled kernel or pinned memory, would use the first one.
+
+    Args:
+        tf32: multiply float32 numbers of CUDA devices with 10 bits of mantissa, in convolutions and matrix products
+            alike; torch itself does so in convolutions alone.
+    """
+    import torch
+
+    device = resolve_device(name, index)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    return device
+
+
 def supports_float64(device: "torch.device") -> bool:
     """Whether the device computes in double precision; MPS does not."""
     return device.type != "mps"

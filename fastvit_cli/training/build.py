@@ -10,7 +10,7 @@ from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.randomness import seed_everything
 from fastvit_cli.data.sources import DataChoice, open_images, with_training_classes
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
-from fastvit_cli.devices import resolve_device
+from fastvit_cli.devices import use_device
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.events import ImagesListed, TrainEvent
@@ -37,7 +37,7 @@ def build_trainer(
     Raises:
         FastViTError: the device, the data, the weights or an option is wrong.
     """
-    device = resolve_device(config.device, world.local_rank)
+    device = use_device(config.device, world.local_rank, tf32=config.tf32)
     if world.size > 1 and device.type == "mps":
         raise FastViTError("Several processes cannot share Apple's GPU.", "Leave --nproc-per-node out.")
     train_images, val_images = (

@@ -234,6 +234,9 @@ class TrainConfig(ModelConfig, DataConfig):
         "Compute in bfloat16 where it is safe; in float16 with a gradient scaler on GPUs that lack it.",
         panel=PANEL_TRAINING,
     )
+    tf32: bool = option(
+        True, "Multiply float32 numbers of CUDA devices with 10 bits of mantissa: faster.", panel=PANEL_TRAINING
+    )
     compile: bool = option(False, "Compile the network with torch.compile.", panel=PANEL_TRAINING)
     channels_last: bool = option(False, "Keep channels last in memory; GPUs only.", panel=PANEL_TRAINING)
     min_scale: float = _recipe_option(

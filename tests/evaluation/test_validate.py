@@ -122,7 +122,8 @@ class Small(Colours):
 def test_out_of_memory_halves_the_batch(five_classes: DataChoice, colours: Colours, error: Exception) -> None:
     tried: list[int] = []
     whole = score(_config(), colours, five_classes, "colours").result
-    result = score(_config(), Small(3, error), five_classes, "x", listeners=Listeners(smaller_batch=tried.append)).result
+    listeners = Listeners(smaller_batch=tried.append)
+    result = score(_config(), Small(3, error), five_classes, "x", listeners=listeners).result
     assert tried == [4, 2]
     assert (result.top1, result.loss) == (whole.top1, pytest.approx(whole.loss))
     with pytest.raises(WorkFailedError, match="no memory for a single image"):
