@@ -19,7 +19,7 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.samples import BatchIndex, SampleReader, Samples, Unreadable, no_collate
 from fastvit_cli.data.transforms import Transform, evaluation_transform
-from fastvit_cli.data.workers import MOST_BY_DEFAULT, end_workers, most_workers, prepare_worker
+from fastvit_cli.data.workers import MOST_BESIDE_A_GPU, MOST_BY_DEFAULT, end_workers, most_workers, prepare_worker
 from fastvit_cli.devices import free_memory_mb, usable_cores
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError, WorkFailedError
@@ -181,6 +181,7 @@ class ImageLoader:
                 raise _none_readable(samples.unreadable)
             if len(images) or new:
                 labels = torch.tensor(samples.labels, dtype=torch.int64)
+                labels = labels.pin_memory() if self._pin else labels
                 yield Batch(images.permute(0, 3, 1, 2), labels, samples.indices, new)
             waiting_since = time.perf_counter()
 
@@ -305,17 +306,19 @@ def _how_it_died(error: RuntimeError) -> str:
     return text[text.index("signal:") :].split(".")[0] if "signal:" in text else "it ended without a word"
 
 
-def resolve_workers(workers: int | None, processes: int = 1) -> int:
-    """`--workers`, or one fewer than this process's share of the cores it may use, at most 8.
+def resolve_workers(workers: int | None, processes: int = 1, *, beside_gpu: bool = False) -> int:
+    """`--workers`, or one fewer than this process's share of the cores it may use, at most 8, beside a GPU 16.
 
     Args:
         processes: of the run on this machine, which share it.
+        beside_gpu: the cores have nothing else to do.
 
     Raises:
         FastViTError: more than the machine takes.
     """
     most, why = most_workers(processes)
-    default = min(most, max(1, min(MOST_BY_DEFAULT, usable_cores() // processes - 1)))
+    by_default = MOST_BESIDE_A_GPU if beside_gpu else MOST_BY_DEFAULT
+    default = min(most, max(1, min(by_default, usable_cores() // processes - 1)))
     if workers is not None and workers > most:
         raise FastViTError(
             f"--workers {workers} is more than this machine takes: at most {most}, for {why}.",

@@ -15,6 +15,9 @@ from fastvit_cli.devices import free_memory_mb, usable_cores
 from fastvit_cli.limits import open_files_left
 
 MOST_BY_DEFAULT = 8
+# A core decodes and crops some 250 photographs a second, and a GPU trains on thousands. Twice as many workers would
+# take 3 GB of shared memory at 256 px in batches of 256.
+MOST_BESIDE_A_GPU = 16
 _GRACE_S = 120  # after a SIGTERM
 _WORKERS_A_CORE = 4  # where they wait for a network more than they decode
 _WORKER_MB = 250  # of one that was spawned, with a torch of its own; a forked one shares most of it

@@ -53,7 +53,10 @@ def build_trainer(
     teacher = open_teacher(config, start.info, train_images, device) if config.distils else None
     if teacher is not None and teacher.assumed:
         start = replace(start, notes=(*start.notes, f"Teacher: {teacher.assumed}"))
-    preprocessing, workers = start.info.preprocessing, resolve_workers(config.workers, world.local_size)
+    preprocessing, workers = (
+        start.info.preprocessing,
+        resolve_workers(config.workers, world.local_size, beside_gpu=device.type != "cpu"),
+    )
     policy = None if config.auto_augment == NO_POLICY else config.auto_augment
     augmentation = Augmentation(
         config.min_scale, config.hflip, policy, config.color_jitter, config.train_interpolation
