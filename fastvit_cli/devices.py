@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from fastvit_cli.errors import FastViTError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
+    from torch import Tensor
 
 # CUDA and MPS; Windows; Linux; libraries of CUDA that allocate by themselves.
 _OUT_OF_MEMORY = (
@@ -117,6 +120,29 @@ def synchronize(device: "torch.device") -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def runs_ahead(device: "torch.device") -> bool:
+    """Whether the host queues a step while the device is at the one before, of which it then reads the loss."""
+    return device.type == "cuda"
+
+
+def start_reading(numbers: "Tensor") -> "Callable[[], list[float]]":
+    """Begin to copy a few numbers to the host; what is returned waits for them, not for what is queued later."""
+    import torch
+
+    if numbers.device.type != "cuda":
+        return numbers.to("cpu", non_blocking=True).tolist
+    copied = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    copied.copy_(numbers, non_blocking=True)
+    there = torch.cuda.current_stream(numbers.device).record_event()
+
+    def read() -> list[float]:
+        there.synchronize()
+        values: list[float] = copied.tolist()
+        return values
+
+    return read
 
 
 def profiler_sees_kernels(device: "torch.device") -> bool:

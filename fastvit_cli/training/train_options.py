@@ -237,6 +237,11 @@ class TrainConfig(ModelConfig, DataConfig):
     tf32: bool = option(
         True, "Multiply float32 numbers of CUDA devices with 10 bits of mantissa: faster.", panel=PANEL_TRAINING
     )
+    grad_checkpointing: bool = option(
+        False,
+        "Compute the inside of the blocks again in the backward pass instead of keeping it: less memory, slower.",
+        panel=PANEL_TRAINING,
+    )
     compile: bool = option(False, "Compile the network with torch.compile.", panel=PANEL_TRAINING)
     channels_last: bool = option(False, "Keep channels last in memory; GPUs only.", panel=PANEL_TRAINING)
     min_scale: float = _recipe_option(
@@ -303,6 +308,11 @@ class TrainConfig(ModelConfig, DataConfig):
                 "--layer-decay 0 trains the head alone.", "Pass a share such as 0.75, or say --freeze-backbone."
             )
         self._check_dependent()
+        if self.compile and self.grad_checkpointing:
+            raise FastViTError(
+                "--compile decides by itself what the backward pass computes again.",
+                "Leave out --grad-checkpointing, or --compile.",
+            )
         if self.cooldown_epochs >= self.epochs:
             raise FastViTError(
                 f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",
