@@ -308,11 +308,12 @@ class TrainConfig(ModelConfig, DataConfig):
                 "--layer-decay 0 trains the head alone.", "Pass a share such as 0.75, or say --freeze-backbone."
             )
         self._check_dependent()
-        if self.compile and self.grad_checkpointing:
-            raise FastViTError(
-                "--compile decides by itself what the backward pass computes again.",
-                "Leave out --grad-checkpointing, or --compile.",
+        if self.grad_checkpointing and (self.compile or self.freeze_backbone):
+            other = "--compile" if self.compile else "--freeze-backbone"
+            reason = (
+                "decides by itself what is computed again" if self.compile else "needs no backward pass in the blocks"
             )
+            raise FastViTError(f"{other} {reason}.", f"Leave out --grad-checkpointing, or {other}.")
         if self.cooldown_epochs >= self.epochs:
             raise FastViTError(
                 f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",
