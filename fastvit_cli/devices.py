@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 from fastvit_cli.errors import FastViTError
 
 if TYPE_CHECKING:
-    import torch
+    from collections.abc import Callable
 
-_OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # CUDA and MPS; Windows; Linux
+    import torch
+    from torch import Tensor
+
+# CUDA and MPS; Windows; Linux; libraries of CUDA that allocate by themselves.
+_OUT_OF_MEMORY = (
+    *("out of memory", "not enough memory", "can't allocate memory"),
+    *("cublas_status_alloc_failed", "cudnn_status_alloc_failed"),
+)
 
 
 def share_the_cores() -> None:
@@ -73,6 +80,24 @@ def resolve_device(name: str, index: int = 0) -> "torch.device":
     return torch.device(wanted)
 
 
+def use_device(name: str, index: int = 0, *, tf32: bool = False) -> "torch.device":
+    """`resolve_device`, and make it the one that this process computes on.
+
+    What asks CUDA for no device in particular, such as a compiled kernel or pinned memory, would use the first one.
+
+    Args:
+        tf32: multiply float32 numbers of CUDA devices with 10 bits of mantissa, in convolutions and matrix products
+            alike; torch itself does so in convolutions alone.
+    """
+    import torch
+
+    device = resolve_device(name, index)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    return device
+
+
 def supports_float64(device: "torch.device") -> bool:
     """Whether the device computes in double precision; MPS does not."""
     return device.type != "mps"
@@ -95,6 +120,29 @@ def synchronize(device: "torch.device") -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def runs_ahead(device: "torch.device") -> bool:
+    """Whether the host queues a step while the device is at the one before, of which it then reads the loss."""
+    return device.type == "cuda"
+
+
+def start_reading(numbers: "Tensor") -> "Callable[[], list[float]]":
+    """Begin to copy a few numbers to the host; what is returned waits for them, not for what is queued later."""
+    import torch
+
+    if numbers.device.type != "cuda":
+        return numbers.to("cpu", non_blocking=True).tolist
+    copied = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    copied.copy_(numbers, non_blocking=True)
+    there = torch.cuda.current_stream(numbers.device).record_event()
+
+    def read() -> list[float]:
+        there.synchronize()
+        values: list[float] = copied.tolist()
+        return values
+
+    return read
 
 
 def profiler_sees_kernels(device: "torch.device") -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from fastvit_cli.devices import cuda_devices, usable_cores
+from fastvit_cli.devices import cuda_devices, resolve_device, usable_cores
 from fastvit_cli.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
 T = TypeVar("T")
-_TIMEOUT_S = 1800  # the others wait while the main process draws, downloads or lists images
+_TIMEOUT_S = 600  # for what all do at the same time, and what the main process saves in between
+_PATIENCE_S = 3600  # the others wait while the main process downloads or lists images
 _TRIED_OUT = 2  # processes that a single core takes too: slow, but how a run of several is tried out
 _SHUTDOWN_S = 30  # for the other processes, to finish a step and to save, before they are killed
 
@@ -86,13 +87,21 @@ class World:
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:
         """The main process goes through the block before the others begin it: what it caches, they find."""
+        if self.size == 1:
+            yield
+            return
         import torch.distributed as dist
 
-        if self.size > 1 and not self.is_main:
-            dist.barrier()
+        # Of gloo, which notices at once that the main process has ended; a GPU would be waited for until the end of
+        # the time.
+        group = dist.new_group(backend="gloo", timeout=timedelta(seconds=_PATIENCE_S))
+        assert not isinstance(group, int)  # which stands for a group that this process is not in
+        if not self.is_main:
+            dist.barrier(group)
         yield
-        if self.size > 1 and self.is_main:
-            dist.barrier()
+        if self.is_main:
+            dist.barrier(group)
+        dist.destroy_process_group(group)
 
 
 ALONE = World()
@@ -129,11 +138,13 @@ def joined(world: World, device: str) -> Iterator[None]:
     import torch.distributed as dist
 
     check_local_devices(world.local_size, device)
-    cuda = cuda_devices(device) > 0
-    if cuda:
-        torch.cuda.set_device(world.local_rank)
+    mine = resolve_device(device, world.local_rank) if cuda_devices(device) else None
+    if mine is not None:
+        torch.cuda.set_device(mine)
+    backend = "gloo" if mine is None else "cpu:gloo,cuda:nccl"
     with lost_peers_named():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=_TIMEOUT_S))
+        # With its device NCCL connects now, and says now what is wrong; without, it would guess it from the rank.
+        dist.init_process_group(backend, timeout=timedelta(seconds=_TIMEOUT_S), device_id=mine)
         yield
         # Not after an error: with a process missing this would wait for it.
         dist.destroy_process_group()
@@ -146,9 +157,15 @@ def check_local_devices(processes: int, device: str) -> None:
         device: what `--device` names.
 
     Raises:
-        FastViTError: fewer GPUs than processes, or without GPUs fewer cores.
+        FastViTError: one GPU is named for several processes, there are fewer than processes, or without GPUs fewer
+            cores.
     """
     present = cuda_devices(device)
+    if present and processes > 1 and ":" in device:
+        raise FastViTError(
+            f"--device {device} is one device, and there are {processes} processes.",
+            "Pass --device cuda: each process takes one, of those that CUDA_VISIBLE_DEVICES leaves.",
+        )
     if 0 < present < processes:
         raise FastViTError(
             f"There are {processes} processes for {present} CUDA devices on this machine.",

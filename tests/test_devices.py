@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -18,6 +19,7 @@ from fastvit_cli.devices import (
     reset_peak_memory,
     resolve_device,
     synchronize,
+    use_device,
 )
 from fastvit_cli.errors import FastViTError
 
@@ -76,6 +78,29 @@ def test_absent_cuda_index_names_the_others(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(FastViTError) as caught:
         resolve_device("cuda:7")
     assert "cuda:0, cuda:1, cpu" in caught.value.hint
+
+
+@pytest.fixture
+def _torchs_own_tf32() -> Iterator[None]:
+    backends = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [backend.allow_tf32 for backend in backends]
+    yield
+    for backend, value in zip(backends, before, strict=True):
+        backend.allow_tf32 = value
+
+
+@pytest.mark.usefixtures("_torchs_own_tf32")
+@pytest.mark.parametrize("tf32", [True, False])
+def test_the_device_used_is_the_current_one(monkeypatch: pytest.MonkeyPatch, tf32: bool) -> None:
+    """torch's own default multiplies matrices exactly and convolutions as TF32."""
+    pretend(monkeypatch, cuda=2)
+    current = Mock()
+    monkeypatch.setattr(torch.cuda, "set_device", current)
+    assert use_device("cpu") == CPU
+    current.assert_not_called()
+    assert use_device("cuda:1", tf32=tf32) == CUDA
+    current.assert_called_once_with(CUDA)
+    assert torch.backends.cuda.matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is tf32
 
 
 def test_synchronize_waits_for_the_right_queue(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,4 +190,7 @@ def test_no_memory_is_known_however_it_is_said() -> None:
     assert is_out_of_memory(torch.OutOfMemoryError())
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"))
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"))
+    assert is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
     assert not is_out_of_memory(RuntimeError("shapes differ"))
+    assert not is_out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"))

@@ -4,7 +4,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -76,15 +78,66 @@ def test_only_lost_connections_are_lost_peers() -> None:
         raise RuntimeError("shape mismatch")
 
 
-def test_fewer_gpus_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+def _pretend_cuda(monkeypatch: pytest.MonkeyPatch, devices: int) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+
+
+def test_fewer_gpus_than_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    _pretend_cuda(monkeypatch, 2)
     with (
         pytest.raises(FastViTError, match="4 processes for 2 CUDA devices") as caught,
         joined(World(0, 4, 0, 4), "auto"),
     ):
         pass
     assert "--nproc-per-node 2" in caught.value.hint
+
+
+def test_one_gpu_is_not_for_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    _pretend_cuda(monkeypatch, 4)
+    with pytest.raises(FastViTError, match="--device cuda:1 is one device, and there are 2 processes") as caught:
+        check_local_devices(2, "cuda:1")
+    assert "--device cuda" in caught.value.hint
+    check_local_devices(2, "cuda")
+    check_local_devices(1, "cuda:1")
+
+
+@pytest.mark.parametrize(
+    ("world", "device", "mine"),
+    [
+        (World(3, 4, 1, 2), "cuda", "cuda:1"),
+        (World(1, 2, 0, 1), "cuda:1", "cuda:1"),
+        (World(0, 2, 0, 2), "cpu", None),
+    ],
+)
+def test_each_process_joins_with_its_own_device(
+    world: World, device: str, mine: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _pretend_cuda(monkeypatch, 2)
+    current, group = Mock(), Mock()
+    monkeypatch.setattr(torch.cuda, "set_device", current)
+    monkeypatch.setattr("torch.distributed.init_process_group", group)
+    monkeypatch.setattr("torch.distributed.destroy_process_group", Mock())
+    with joined(world, device):
+        pass
+    expected = None if mine is None else torch.device(mine)
+    assert [call.args[0] for call in current.call_args_list] == ([] if mine is None else [expected])
+    assert group.call_args.args == ("gloo" if mine is None else "cpu:gloo,cuda:nccl",)
+    assert group.call_args.kwargs == {"device_id": expected, "timeout": timedelta(minutes=10)}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_downloads_are_waited_for_without_the_gpu(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL would hold the waiting process until the end of its time, whatever became of the main one."""
+    made, steps = Mock(), []
+    monkeypatch.setattr("torch.distributed.new_group", made)
+    monkeypatch.setattr("torch.distributed.destroy_process_group", lambda group: steps.append(("left", group)))
+    monkeypatch.setattr("torch.distributed.barrier", lambda group: steps.append(("waited", group)))
+    with World(rank, 2, rank, 2).main_first():
+        steps.append(("worked", made.return_value))
+    assert [step for step, _ in steps] == [*(["worked", "waited"] if rank == 0 else ["waited", "worked"]), "left"]
+    assert {group for _, group in steps} == {made.return_value}
+    assert made.call_args.kwargs == {"backend": "gloo", "timeout": timedelta(hours=1)}
 
 
 @pytest.mark.parametrize(("cores", "processes", "most"), [(2, 100, 2), (1, 3, 2), (8, 9, 8)])
@@ -161,7 +214,7 @@ def test_apples_gpu_takes_one_process(monkeypatch: pytest.MonkeyPatch, tiny_data
     from fastvit_cli.data.sources import choose_data
     from fastvit_cli.training import build
 
-    monkeypatch.setattr(build, "resolve_device", lambda *_: torch.device("mps"))
+    monkeypatch.setattr(build, "use_device", lambda *_, **__: torch.device("mps"))
     with pytest.raises(FastViTError, match="cannot share Apple's GPU"):
         build.build_trainer(
             TrainConfig(world_size=2), choose_data(str(tiny_data)), None, lambda _: None, World(0, 2, 0, 2)

@@ -37,7 +37,7 @@ from fastvit_cli.bench.timer import Limits, Samples, Timed, WarmUp
 from fastvit_cli.bench.training_step import bind_training
 from fastvit_cli.bench.warnings import busy_warnings, row_warnings, speed_warnings
 from fastvit_cli.checkpoints.metadata import OTHER_VARIANT
-from fastvit_cli.devices import is_out_of_memory, peak_memory_mb, resolve_device
+from fastvit_cli.devices import is_out_of_memory, peak_memory_mb, use_device
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.formats import PYTORCH
 from fastvit_cli.models.cost import network_cost
@@ -81,7 +81,7 @@ def run_bench(
     Raises:
         FastViTError: no such device, Core ML away from a Mac, or a baseline that no row has; before any work.
     """
-    device = resolve_device(config.device)
+    device = use_device(config.device)
     check_engines(config, subjects, sys.platform)
     every = [[_Entry(case, _row(config, case, device)) for case in block] for block in blocks(config, subjects)]
     baselines = iter(baseline_rows([entry.row for block in every for entry in block], config.baseline))

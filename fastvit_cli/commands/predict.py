@@ -16,14 +16,14 @@ def predict(config: PredictConfig, session: Session) -> int:
     """
     from fastvit_cli.data.deep_images import deep_words
     from fastvit_cli.data.passed_over import passed_over_words
-    from fastvit_cli.devices import resolve_device
+    from fastvit_cli.devices import use_device
     from fastvit_cli.evaluation.predict import find_images, guess
     from fastvit_cli.runtimes.engines import with_engine
     from fastvit_cli.runtimes.open import open_source
     from fastvit_cli.ui.console import writing_to_stdout
     from fastvit_cli.ui.predict_view import predict_view, print_rows
 
-    device = resolve_device(config.device)
+    device = use_device(config.device)
     session.device = str(device)
     found = find_images(config.images)
     passed_over = passed_over_words(found.passed_over)

@@ -54,7 +54,7 @@ def _refuse_what_one_process_does(config: ValidateConfig) -> None:
 def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     """One process's part of it."""
     from fastvit_cli.checkpoints.select import trained_on
-    from fastvit_cli.devices import resolve_device
+    from fastvit_cli.devices import use_device
     from fastvit_cli.evaluation.bulk import models_of
     from fastvit_cli.evaluation.validate import score
     from fastvit_cli.runtimes.open import open_source
@@ -63,7 +63,7 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
 
     if config.check_data and config.data is not None:  # needs no model
         return check_data(announced_data(config.data, None, session), (config.split,), config, session)
-    device = resolve_device(config.device, world.local_rank)
+    device = use_device(config.device, world.local_rank)
     session.device = str(device)
     models = models_of(config.ckpt, config.trust)
     if models is not None:

@@ -222,6 +222,7 @@ class ImageLoader:
                 raise _none_readable(samples.unreadable)
             if len(images) or new:
                 labels = torch.tensor(samples.labels, dtype=torch.int64)
+                labels = labels.pin_memory() if self.options.pin else labels
                 yield Batch(images.permute(0, 3, 1, 2), labels, samples.indices, new)
             waiting_since = time.perf_counter()
 

@@ -17,6 +17,9 @@ from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.limits import open_files_left
 
 MOST_BY_DEFAULT = 8
+# A core decodes and crops some 250 photographs a second, and a GPU trains on thousands. Twice as many workers would
+# take 3 GB of shared memory at 256 px in batches of 256.
+MOST_BESIDE_A_GPU = 16
 _GRACE_S = 120  # after a SIGTERM
 _WORKERS_A_CORE = 4  # where they wait for a network more than they decode
 _WORKER_MB = 250  # of one that was spawned, with a torch of its own; a forked one shares most of it
@@ -36,17 +39,19 @@ def most_workers(processes: int) -> tuple[int, str]:
     return max(0, most), why
 
 
-def resolve_workers(workers: int | None, processes: int = 1) -> int:
-    """`--workers`, or one fewer than this process's share of the cores it may use, at most 8.
+def resolve_workers(workers: int | None, processes: int = 1, *, beside_gpu: bool = False) -> int:
+    """`--workers`, or one fewer than this process's share of the cores it may use, at most 8, beside a GPU 16.
 
     Args:
         processes: of the run on this machine, which share it.
+        beside_gpu: the cores have nothing else to do.
 
     Raises:
         FastViTError: more than the machine takes.
     """
     most, why = most_workers(processes)
-    default = min(most, max(1, min(MOST_BY_DEFAULT, usable_cores() // processes - 1)))
+    by_default = MOST_BESIDE_A_GPU if beside_gpu else MOST_BY_DEFAULT
+    default = min(most, max(1, min(by_default, usable_cores() // processes - 1)))
     if workers is not None and workers > most:
         raise FastViTError(
             f"--workers {workers} is more than this machine takes: at most {most}, for {why}.",

@@ -21,6 +21,7 @@ from fastvit_cli.models.modules import (
     MobileOneBlock,
     RepMixer,
 )
+from fastvit_cli.models.recompute import recomputed
 from fastvit_cli.models.variants import Variant
 
 # unfused: trained branches. branches: each a single convolution, as the reference and timm fuse.
@@ -89,7 +90,13 @@ class PatchEmbedding(nn.Module):
 
 
 class Stage(nn.Module):
-    """Optional patch embedding, optional positional encoding, then the blocks."""
+    """Optional patch embedding, optional positional encoding, then the blocks.
+
+    Attributes:
+        recompute: the inside of the blocks in the backward pass, instead of keeping it.
+    """
+
+    recompute = False
 
     def __init__(self, variant: Variant, index: int, drop_paths: list[float], fused: bool) -> None:
         super().__init__()
@@ -105,7 +112,12 @@ class Stage(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.blocks(self.pos_emb(self.downsample(x)))
+        x = self.pos_emb(self.downsample(x))
+        if self.recompute and self.training:
+            for block in self.blocks:
+                x = recomputed(block, x)
+            return x
+        out: Tensor = self.blocks(x)
         return out
 
 
@@ -182,6 +194,18 @@ class FastViT(nn.Module):
             return "unfused"
         ffn_has_norm = any(isinstance(module, ConvNorm) for module in self.modules())
         return "branches" if ffn_has_norm else "all"
+
+    def recompute_blocks(self, recompute: bool) -> None:
+        """Whether the backward pass computes the inside of the blocks again, or the forward pass keeps it."""
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.recompute = recompute
+
+    def recomputed_blocks(self) -> list[nn.Module]:
+        """Those of which the backward pass knows only what goes in."""
+        return [
+            block for stage in self.stages if isinstance(stage, Stage) and stage.recompute for block in stage.blocks
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.head(self.final_conv(self.stages(self.stem(x))))

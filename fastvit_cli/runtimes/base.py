@@ -1,10 +1,14 @@
 """What every runtime promises."""
 
-from typing import Protocol
+import functools
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Runtime(Protocol):
@@ -38,9 +42,18 @@ def normalize(images: Tensor, info: ModelInfo) -> Tensor:
 
     if images.dtype != torch.uint8:
         return images
-    mean = torch.tensor(info.preprocessing.mean, device=images.device).reshape(3, 1, 1)
-    std = torch.tensor(info.preprocessing.std, device=images.device).reshape(3, 1, 1)
+    mean = _channels(info.preprocessing.mean, images.device)
+    std = _channels(info.preprocessing.std, images.device)
     # Batches are channels-last in memory. Kept, that would reach the network, whose backward then crashes torch on
     # AVX-512 CPUs.
     plain = images.to(torch.float32, memory_format=torch.contiguous_format)
     return plain.div_(255.0).sub_(mean).div_(std)
+
+
+@functools.lru_cache(maxsize=16)
+def _channels(values: tuple[float, ...], device: "torch.device") -> Tensor:
+    """One value a channel (3, 1, 1) on the device: copied there once, for a copy makes the host wait."""
+    import torch
+
+    with torch.inference_mode(False):  # or only inference could use it ever after
+        return torch.tensor(values, device=device).reshape(3, 1, 1)

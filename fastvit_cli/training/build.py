@@ -11,7 +11,7 @@ from fastvit_cli.data.randomness import seed_everything
 from fastvit_cli.data.sources import DataChoice, open_images, with_training_classes
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
 from fastvit_cli.data.workers import resolve_workers
-from fastvit_cli.devices import resolve_device
+from fastvit_cli.devices import use_device
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.events import ImagesListed, TrainEvent
@@ -39,7 +39,7 @@ def build_trainer(
     Raises:
         FastViTError: the device, the data, the weights or an option is wrong.
     """
-    device = resolve_device(config.device, world.local_rank)
+    device = use_device(config.device, world.local_rank, tf32=config.tf32)
     if world.size > 1 and device.type == "mps":
         raise FastViTError("Several processes cannot share Apple's GPU.", "Leave --nproc-per-node out.")
     train_images, val_images = (
@@ -63,7 +63,7 @@ def build_trainer(
     options = LoaderOptions(
         config.img_size,
         config.batch_size,
-        resolve_workers(config.workers, world.local_size),
+        resolve_workers(config.workers, world.local_size, beside_gpu=device.type != "cpu"),
         training=True,
         seed=config.seed,
         max_bad_images=config.max_bad_images,

@@ -46,6 +46,8 @@ def saved_for_backward(network: FastViT, batch_size: int, img_size: int, *, trai
         kept.append(tensor)
         return tensor
 
+    for block in shapes.recomputed_blocks():
+        block.register_forward_pre_hook(lambda _, inputs: kept.extend(inputs))  # what it is computed again from
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         shapes(torch.empty(batch_size, 3, img_size, img_size, device="meta"))
     total = 0

@@ -20,7 +20,7 @@ from fastvit_cli.training.trainer import Trainer
 _MAY_CHANGE = frozenset(
     (
         *("resume", "check_data", "dry_run", "workers", "device", "max_bad_images", "nproc_per_node", "trust"),
-        *("epochs", "save_every", "time_limit", "patience", "wandb"),
+        *("epochs", "save_every", "time_limit", "patience", "wandb", "grad_checkpointing"),
     )
 )
 # Of a run with a state also where its data is: whether it is the same is seen when it is opened.

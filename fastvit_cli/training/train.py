@@ -10,7 +10,7 @@ from statistics import median
 from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.data.workers import worker_death_explained
-from fastvit_cli.devices import describe_device, is_out_of_memory
+from fastvit_cli.devices import describe_device, is_out_of_memory, release_memory
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.training.batch_size import find_batch_size
@@ -100,13 +100,17 @@ def run_training(
                 ):
                     stopped = _run_epochs(trainer, folder, requests, requests.listening(on_event))
                 return _result(trainer, folder, time.perf_counter() - started, stopped)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 config = _with_half_the_batch(trainer, error)
-                del trainer  # or its memory would be missing for the next
-                folder.record_change(config, f"out of memory, again with {config.batch_size} images at once")
-                on_event(BatchHalved(config.batch_size, config.accumulation))
+            # Only here, where the error is gone, whose frames hold the network and the batch: they would be missing
+            # for the next.
+            device = trainer.device
+            del trainer
+            release_memory(device)
+            folder.record_change(config, f"out of memory, again with {config.batch_size} images at once")
+            on_event(BatchHalved(config.batch_size, config.accumulation))
 
 
 def _go_on(trainer: Trainer, folder: RunFolder) -> None:
@@ -133,7 +137,7 @@ def _gone_after_a_failed_start(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _with_half_the_batch(trainer: Trainer, error: RuntimeError) -> TrainConfig:
+def _with_half_the_batch(trainer: Trainer, error: RuntimeError | MemoryError) -> TrainConfig:
     """The configuration for another try with as many images an update.
 
     Raises:

@@ -248,6 +248,14 @@ class TrainConfig(ModelConfig, DataConfig):
         "Compute in bfloat16 where it is safe; in float16 with a gradient scaler on GPUs that lack it.",
         panel=PANEL_TRAINING,
     )
+    tf32: bool = option(
+        True, "Multiply float32 numbers of CUDA devices with 10 bits of mantissa: faster.", panel=PANEL_TRAINING
+    )
+    grad_checkpointing: bool = option(
+        False,
+        "Compute the inside of the blocks again in the backward pass instead of keeping it: less memory, slower.",
+        panel=PANEL_TRAINING,
+    )
     compile: bool = option(False, "Compile the network with torch.compile.", panel=PANEL_TRAINING)
     channels_last: bool = option(False, "Keep channels last in memory; GPUs only.", panel=PANEL_TRAINING)
     min_scale: float = _recipe_option(
@@ -314,6 +322,12 @@ class TrainConfig(ModelConfig, DataConfig):
                 "--layer-decay 0 trains the head alone.", "Pass a share such as 0.75, or say --freeze-backbone."
             )
         self._check_dependent()
+        if self.grad_checkpointing and (self.compile or self.freeze_backbone):
+            other = "--compile" if self.compile else "--freeze-backbone"
+            reason = (
+                "decides by itself what is computed again" if self.compile else "needs no backward pass in the blocks"
+            )
+            raise FastViTError(f"{other} {reason}.", f"Leave out --grad-checkpointing, or {other}.")
         if self.cooldown_epochs >= self.epochs:
             raise FastViTError(
                 f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",

@@ -1,7 +1,7 @@
 """One optimizer update: forward and backward of its batches, and what is done with the gradients."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,12 +14,13 @@ from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.data.mixing import BatchMixer, MixingConfig
 from fastvit_cli.data.randomness import seed_batch
-from fastvit_cli.devices import autocast_dtype
+from fastvit_cli.devices import autocast_dtype, runs_ahead, start_reading
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.optim.clipping import clip_gradients
 from fastvit_cli.optim.losses import DistillationLoss, TrainingLoss
+from fastvit_cli.optim.moving_average import MovingAverage
 from fastvit_cli.optim.optimizer import apply_schedules, build_optimizer
 from fastvit_cli.optim.parameter_groups import parameter_groups
 from fastvit_cli.runtimes.base import normalize
@@ -91,8 +92,6 @@ class TrainStep:
         teacher: Teacher | None = None,
         world: World = ALONE,
     ) -> None:
-        from timm.utils import ModelEmaV3
-
         self.config = config
         self.info = info
         self.device = device
@@ -104,6 +103,7 @@ class TrainStep:
         if config.channels_last:
             _refuse_on_cpu(device)
             self.network.to(memory_format=torch.channels_last)
+        self.network.recompute_blocks(config.grad_checkpointing)
         # The compiled network shares the weights; they are saved and scored by their plain names.
         self._parallel = _in_parallel(self.network, device) if world.size > 1 else None
         trained: nn.Module = self._parallel or self.network
@@ -113,8 +113,7 @@ class TrainStep:
         self._dtype = autocast_dtype(device)
         scaled = config.amp and self._dtype == torch.float16
         self.scaler = torch.amp.GradScaler(device.type, enabled=scaled)
-        # With warm-up: an average of .9995 would still hold its random start after a short run.
-        self.ema = ModelEmaV3(self.network, config.ema_decay, use_warmup=True) if config.ema_decay else None
+        self.ema = MovingAverage(self.network, config.ema_decay) if config.ema_decay else None
         groups = parameter_groups(
             self.network,
             config.weight_decay,
@@ -122,6 +121,9 @@ class TrainStep:
             layer_decay=config.layer_decay,
         )
         self.optimizer = build_optimizer(groups, opt=config.opt, lr=config.lr)
+        # Then nobody waits for a loss before its gradients are used: torch's fused optimizers heed a flag on the
+        # device that says to leave the weights alone. The scaler of float16 has one of its own.
+        self.runs_ahead = runs_ahead(device) and not scaled and hasattr(self.optimizer, "_step_supports_amp_scaling")
         self.mix = BatchMixer(_mixing(config), info.num_classes, device)
         self.loss = TrainingLoss(
             label_smoothing=config.label_smoothing,
@@ -155,6 +157,13 @@ class TrainStep:
         Returns:
             What it came to over all processes; None when it was left out.
         """
+        return self.queue(batches, rates, at)()
+
+    def queue(self, batches: Sequence[Batch], rates: Rates, at: StepPosition) -> Callable[[], Outcome | None]:
+        """`update`, but where the device `runs_ahead`, without waiting for it; what is returned waits, and counts.
+
+        It is to be called once for each update, in their order.
+        """
         apply_schedules(self.optimizer, rates.lr, rates.weight_decay)
         if self._statistics:
             torch._foreach_copy_(self._kept_statistics, self._statistics)
@@ -164,19 +173,50 @@ class TrainStep:
             # The gradients are added up between the processes with the last batch only.
             with nullcontext() if self._parallel is None or number == len(batches) - 1 else self._parallel.no_sync():
                 results.append(self._backward(batch, len(batches), at.epoch, at.step * len(batches) + number))
-        # The one time that a step waits for the device: whether to go on with the gradients hangs on the loss.
-        loss, hits = self.world.all_reduce_sum(torch.stack(results).sum(0)).tolist()
-        if not math.isfinite(loss):
-            self._leave_out()
-            return None
-        self.skipped.in_a_row = 0
+        sums = self.world.all_reduce_sum(torch.stack(results).sum(0))
+        if self.runs_ahead:
+            self._apply_if_finite(sums[0], at)
+            read = start_reading(sums)
+            return lambda: self._counted(*read())
+        loss, hits = sums.tolist()
+        outcome = self._counted(loss, hits)
+        if outcome is not None:
+            self._apply(at)
+        elif self._statistics:
+            torch._foreach_copy_(self._statistics, self._kept_statistics)
+        return lambda: outcome
+
+    def _apply(self, at: StepPosition) -> None:
+        """Let the weights and their average learn from the gradients."""
         self._share_statistics()
         self._clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.ema is not None:
-            self.ema.update(self.network, step=at.steps_before)
-        return Outcome(loss / self.world.size, hits)
+            self.ema.update(at.steps_before)
+
+    def _apply_if_finite(self, loss: Tensor, at: StepPosition) -> None:
+        """`_apply`, or put back what the batch has changed; the device decides."""
+        finite = loss.isfinite()
+        if self._statistics:
+            now, before = (_flat(statistics) for statistics in (self._statistics, self._kept_statistics))
+            _copy_parts(torch.where(finite, now, before), self._statistics)
+        self._share_statistics()
+        self._clip()
+        self.optimizer.found_inf = finite.logical_not().float()  # type: ignore[attr-defined]  # as torch's scaler does
+        self.optimizer.step()
+        del self.optimizer.found_inf  # type: ignore[attr-defined]
+        if self.ema is not None:
+            self.ema.update(at.steps_before, finite.float())
+
+    def _counted(self, loss: float, hits: float) -> Outcome | None:
+        if math.isfinite(loss):
+            self.skipped.in_a_row = 0
+            return Outcome(loss / self.world.size, hits)
+        self.skipped.in_a_row += 1
+        self.skipped.this_epoch += 1
+        self.skipped.total += 1
+        return None
 
     def _backward(self, batch: Batch, batches: int, epoch: int, number: int) -> Tensor:
         """Add the gradients of one of the update's batches; its share of the loss, and its right answers.
@@ -212,12 +252,7 @@ class TrainStep:
         """Average BatchNorm's statistics over the processes, so that any of them holds the state of all."""
         if self.world.size == 1 or not self.network.training or not self._statistics:
             return
-        flat = torch.cat([statistics.reshape(-1) for statistics in self._statistics])
-        self.world.all_reduce_sum(flat).div_(self.world.size)
-        parts = flat.split([statistics.numel() for statistics in self._statistics])
-        torch._foreach_copy_(
-            self._statistics, [part.reshape_as(old) for part, old in zip(parts, self._statistics, strict=True)]
-        )
+        _copy_parts(self.world.all_reduce_sum(_flat(self._statistics)).div_(self.world.size), self._statistics)
 
     def _clip(self) -> None:
         if self.config.clip_grad is None:
@@ -230,13 +265,6 @@ class TrainStep:
             if not (adaptive and name.startswith("head."))
         )
         clip_gradients(clipped, self.config.clip_grad, self.config.clip_mode)
-
-    def _leave_out(self) -> None:
-        if self._statistics:
-            torch._foreach_copy_(self._statistics, self._kept_statistics)
-        self.skipped.in_a_row += 1
-        self.skipped.this_epoch += 1
-        self.skipped.total += 1
 
     def check_skipped(self, epoch: int, step: int, steps: int) -> None:
         """Stop a run that had to leave out too many updates.
@@ -285,6 +313,16 @@ class TrainStep:
         self.skipped = Skipped(**state["skipped"])
 
 
+def _flat(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def _copy_parts(flat: Tensor, tensors: list[Tensor]) -> None:
+    """What `_flat` made of tensors like these, back into them."""
+    parts = flat.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(tensors, [part.reshape_as(old) for part, old in zip(parts, tensors, strict=True)])
+
+
 def _refuse_on_cpu(device: torch.device) -> None:
     if device.type == "cpu":
         raise FastViTError(
@@ -302,9 +340,13 @@ def _refuse_off_cuda(device: torch.device) -> None:
 
 
 def _in_parallel(network: FastViT, device: torch.device) -> DistributedDataParallel:
-    # Without sending the first process's buffers round at each step: `_share_statistics` averages them instead.
+    # Without sending the first process's buffers round at each step: `_share_statistics` averages them instead. Nor
+    # with a second copy of all gradients.
     return DistributedDataParallel(
-        network, device_ids=[device.index] if device.type == "cuda" else None, forward_sync_buffers=False
+        network,
+        device_ids=[device.index] if device.type == "cuda" else None,
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
     )
 
 

@@ -36,7 +36,7 @@ from fastvit_cli.training.initial_model import Start
 from fastvit_cli.training.same_data import TrainedOn
 from fastvit_cli.training.teacher import Teacher
 from fastvit_cli.training.train_options import CLASS_WEIGHTS, TrainConfig
-from fastvit_cli.training.train_step import Rates, StepPosition, TrainStep
+from fastvit_cli.training.train_step import Outcome, Rates, StepPosition, TrainStep
 
 Listener = Callable[[TrainEvent], None]
 MAX_WARMUP = 0.2  # of the run: a recipe's warm-up must not eat a run of few epochs
@@ -96,6 +96,9 @@ class Trainer:
         # and wherever the run is resumed, they come to the same.
         self._loss_sum = self._hits = 0.0
         self.history: list[EpochDone] = []
+        # Updates that the device may still be at, with their steps; and the steps of those that were found left out.
+        self._unread: list[tuple[int, Callable[[], Outcome | None]]] = []
+        self._left_out: list[int] = []
         self._deep_were_told = False
         self.time_left = TimeLeft(
             self.steps, config.epochs, len(val_loader.images) / (self.steps * config.effective_batch_size)
@@ -165,17 +168,32 @@ class Trainer:
                 on_event(ImageUnreadable(bad.name, bad.reason))
             done_before = self.epoch * self.steps + self.step
             rates = self._rates(done_before)
-            outcome = self.updater.update(batches, rates, StepPosition(self.epoch, self.step, done_before))
-            if outcome is not None:
-                self._loss_sum += outcome.loss
-                self._hits += outcome.hits
-            else:
-                on_event(UpdateSkipped(self.epoch + 1, self.step + 1))
-                self.updater.check_skipped(self.epoch, self.step, self.steps)
+            outcome = self.updater.queue(batches, rates, StepPosition(self.epoch, self.step, done_before))
+            self._unread.append((self.step, outcome))
+            # The first one of an epoch is waited for, or there would be no loss to show.
+            self._read(all_but=1 if self.updater.runs_ahead and 0 < self.step < self.steps - 1 else 0)
+            self._tell_left_out(on_event)
             self.step += 1
             seconds = time.perf_counter() - started
             self.time_left.steps_took(self.step - first, seconds)
             yield self._step_done(rates.lr, self.step - first, seconds)
+
+    def _read(self, all_but: int = 0) -> None:
+        """Add up what the updates came to, in their order, but for so many that were queued last."""
+        while len(self._unread) > all_but:
+            step, read = self._unread.pop(0)
+            outcome = read()
+            if outcome is None:
+                self._left_out.append(step)
+            else:
+                self._loss_sum += outcome.loss
+                self._hits += outcome.hits
+
+    def _tell_left_out(self, on_event: Listener) -> None:
+        while self._left_out:
+            step = self._left_out.pop(0)
+            on_event(UpdateSkipped(self.epoch + 1, step + 1))
+            self.updater.check_skipped(self.epoch, step, self.steps)
 
     def _rates(self, step: int) -> Rates:
         decay = None if self.decay_schedule is None else self.decay_schedule.at(step)
@@ -203,7 +221,7 @@ class Trainer:
 
     def _means(self) -> tuple[float, float]:
         """Loss and top-1 in percent of the epoch so far, over the updates that were made."""
-        made = max(1, self.step - self.updater.skipped.this_epoch)
+        made = max(1, self.step - len(self._unread) - self.updater.skipped.this_epoch)
         return self._loss_sum / made, 100.0 * self._hits / (made * self.config.effective_batch_size)
 
     def _scored(
@@ -283,6 +301,7 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, as tensors and plain values."""
+        self._read()
         return {
             **self.updater.state(),
             "info": self.info.to_json(),

@@ -61,6 +61,19 @@ def test_batches_do_not_depend_on_who_reads_them(tiny_data: Path, workers: int, 
     _assert_same(alone, helped)
 
 
+def test_images_and_labels_are_pinned(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the host would wait for the copy of the one or the other."""
+    pinned: list[torch.Tensor] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        pinned.append(tensor)
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    batches = list(_training_loader(tiny_data, pin=True).epoch())
+    assert [tensor.dtype for tensor in pinned] == [torch.uint8, torch.int64] * len(batches)
+
+
 def test_an_epoch_can_start_in_its_middle(tiny_data: Path) -> None:
     whole = list(_training_loader(tiny_data).epoch(2))
     for workers in (0, 2):
@@ -276,10 +289,14 @@ def test_some_images_are_spread_over_the_classes(tiny_data: Path, damaged: Path)
         load_some_images(open_split(damaged, "val"), SMALL, 100)
 
 
-def test_workers_default_to_the_cores_that_are_free() -> None:
+def test_workers_default_to_the_cores_that_are_free(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_workers(0) == 0
     assert resolve_workers(5) == 5
     assert 1 <= resolve_workers(None) <= 8
+    monkeypatch.setattr(loader_module, "usable_cores", lambda: 64)
+    monkeypatch.setattr(loader_module, "most_workers", lambda _: (256, "64 cores"))
+    assert (resolve_workers(None), resolve_workers(None, beside_gpu=True)) == (8, 16)
+    assert resolve_workers(None, processes=8, beside_gpu=True) == 7
 
 
 @pytest.mark.parametrize(

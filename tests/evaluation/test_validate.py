@@ -107,24 +107,27 @@ def test_a_subset_of_the_classes(five_classes: DataChoice, colours: Colours, tmp
 class Small(Colours):
     """Has memory for so many images at once."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, error: Exception) -> None:
         super().__init__()
         self.at_once = at_once
+        self.error = error
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         if len(images) > self.at_once:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise self.error
         return super().logits(images)
 
 
-def test_out_of_memory_halves_the_batch(five_classes: DataChoice, colours: Colours) -> None:
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
+def test_out_of_memory_halves_the_batch(five_classes: DataChoice, colours: Colours, error: Exception) -> None:
     tried: list[int] = []
     whole = score(_config(), colours, five_classes, "colours").result
-    result = score(_config(), Small(3), five_classes, "x", listeners=Listeners(smaller_batch=tried.append)).result
+    listeners = Listeners(smaller_batch=tried.append)
+    result = score(_config(), Small(3, error), five_classes, "x", listeners=listeners).result
     assert tried == [4, 2]
     assert (result.top1, result.loss) == (whole.top1, pytest.approx(whole.loss))
     with pytest.raises(WorkFailedError, match="no memory for a single image"):
-        score(_config(), Small(0), five_classes, "x")
+        score(_config(), Small(0, error), five_classes, "x")
 
 
 def test_what_gives_no_numbers_is_not_scored(five_classes: DataChoice) -> None:

@@ -6,6 +6,7 @@ from timm.utils import dispatch_clip_grad
 from torch import nn
 
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.optim import clipping
 from fastvit_cli.optim.clipping import CLIP_MODES, clip_gradients
 
 
@@ -14,6 +15,20 @@ def network_with_gradients() -> nn.Module:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2), nn.Linear(2, 2))
     network[:3](torch.randn(5, 3, 3, 3) * 10).square().sum().backward()  # the last layer has no gradients
     return network
+
+
+def test_units_clipped_together_are_clipped_as_alone() -> None:
+    """The form for devices; on the CPU it is timm's own, bit for bit."""
+    network = network_with_gradients()
+    network[0].to(memory_format=torch.channels_last)
+    with_gradients = [parameter for parameter in network.parameters() if parameter.grad is not None]
+    expected = [torch.nn.Parameter(parameter.detach().clone()) for parameter in with_gradients]
+    for one, other in zip(with_gradients, expected, strict=True):
+        other.grad = one.grad.clone()  # type: ignore[union-attr]
+    dispatch_clip_grad(expected, 0.01, mode="agc")
+    clipping._clip_adaptively(with_gradients, 0.01)
+    for one, other in zip(with_gradients, expected, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(("mode", "largest"), [("norm", 1.0), ("value", 0.5), ("agc", 0.01), ("norm", 1e9)])

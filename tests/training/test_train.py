@@ -2,9 +2,11 @@ import math
 import os
 import shutil
 import signal
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from safetensors.torch import load_file
 from fastvit_cli.checkpoints.load import load_checkpoint
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.errors import FastViTError, WorkFailedError
-from fastvit_cli.training import train_step
+from fastvit_cli.training import train, train_step
 from fastvit_cli.training.estimate import TimeLeft
 from fastvit_cli.training.events import (
     BatchHalved,
@@ -30,6 +32,7 @@ from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.stopping import Stop
 from fastvit_cli.training.train import TrainResult, run_training
 from fastvit_cli.training.train_options import TrainConfig
+from fastvit_cli.training.trainer import Trainer
 
 
 def _config(output: Path, **changes: object) -> TrainConfig:
@@ -265,6 +268,31 @@ def test_out_of_memory_halves_the_batch_and_keeps_the_update(
     with pytest.raises(WorkFailedError, match="out of memory with 2 images"):
         _train(tiny_data, _config(tmp_path / "none", batch_size=8))
     assert not (tmp_path / "none").exists(), "a failed start stands in nobody's way"
+
+
+def test_the_first_network_is_gone_before_the_next_is_built(
+    tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both together would need the memory that is lacking. It is a MemoryError where Python itself ran out."""
+    plain, build = train_step.normalize, train.build_trainer
+    networks: list[weakref.ref[torch.nn.Module]] = []
+    alive_at_build: list[int] = []
+
+    def watched(*args: Any) -> Trainer:
+        alive_at_build.append(sum(network() is not None for network in networks))
+        trainer = build(*args)
+        networks.append(weakref.ref(trainer.updater.network))
+        return trainer
+
+    def small_device(images: torch.Tensor, info: object) -> torch.Tensor:
+        if len(images) > 2:
+            raise MemoryError
+        return plain(images, info)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "build_trainer", watched)
+    monkeypatch.setattr(train_step, "normalize", small_device)
+    _train(tiny_data, _config(tmp_path / "run", epochs=1, batch_size=8))
+    assert alive_at_build == [0, 0, 0]
 
 
 def _no_memory(*_: object) -> torch.Tensor:

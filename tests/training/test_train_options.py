@@ -77,6 +77,13 @@ def test_what_has_no_effect_alone_is_refused(alone: dict[str, object], other: di
     TrainConfig(**{**alone, **other})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("other", ["compile", "freeze_backbone"])
+def test_blocks_are_recomputed_only_where_that_helps(other: str) -> None:
+    with pytest.raises(FastViTError, match=f"--{other.replace('_', '-')} ") as refused:
+        TrainConfig(grad_checkpointing=True, **{other: True})  # type: ignore[arg-type]
+    assert "--grad-checkpointing" in refused.value.hint
+
+
 def test_the_help_says_where_a_recipe_has_its_own_value() -> None:
     set_by_recipes = {name for recipe in RECIPES for variant in ("t8", "sa24") for name in _values(recipe, variant)}
     texts = {item.name: option_spec(item.metadata) for item in fields(TrainConfig)}

@@ -10,11 +10,12 @@ from torch import Tensor
 from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.errors import WorkFailedError
-from fastvit_cli.models.modules import LayerScale
+from fastvit_cli.models.modules import DropPath, LayerScale
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.training import train_step
+from fastvit_cli.training.memory import saved_for_backward
 from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.train_step import Rates, Skipped, StepPosition, TrainStep
 
@@ -106,6 +107,52 @@ def test_a_good_update_ends_a_row_of_bad_ones(spoilt: set[int]) -> None:
             updater.check_skipped(epoch=0, step=seed, steps=1000)
     assert [seed for seed, outcome in enumerate(outcomes) if outcome is None] == [1, 2, 4, 5]
     assert updater.skipped == Skipped(in_a_row=0, this_epoch=4, total=4)
+
+
+@pytest.mark.parametrize("opt", ["adamw", "sgd"])
+def test_running_ahead_of_the_device_changes_no_weight(
+    opt: str, spoilt: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All is queued before a loss is read, and one that is not finite touches neither weights nor statistics."""
+    spoilt |= {2, 3}
+    options: dict[str, object] = {"opt": opt, "ema_decay": 0.9, "clip_grad": 1.0}
+    waiting = _updater(**options)
+    outcomes = [waiting.update([_batch(seed)], RATES, StepPosition(0, seed, seed)) for seed in range(6)]
+    monkeypatch.setattr(train_step, "runs_ahead", lambda _: True)
+    ahead = _updater(**options)
+    queued = [ahead.queue([_batch(seed)], RATES, StepPosition(0, seed, seed)) for seed in range(6)]
+    assert ahead.skipped == Skipped()
+    assert [read() for read in queued] == outcomes
+    assert outcomes[2] is outcomes[3] is None
+    assert ahead.skipped == waiting.skipped == Skipped(in_a_row=0, this_epoch=2, total=2)
+    expected = waiting.network.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in ahead.network.state_dict().items())
+    torch.testing.assert_close(ahead.weights.state_dict(), waiting.weights.state_dict(), rtol=1e-5, atol=1e-6)
+
+
+def test_only_optimizers_that_heed_the_device_run_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_step, "runs_ahead", lambda _: True)
+    assert _updater().runs_ahead
+    assert not _updater(opt="lion").runs_ahead
+    monkeypatch.setattr(train_step, "autocast_dtype", lambda _: torch.float16)
+    assert not _updater(amp=True).runs_ahead
+
+
+def test_recomputed_blocks_learn_the_same() -> None:
+    """With drop path, whose masks must be drawn again, and statistics, which must not be counted twice."""
+    options: dict[str, object] = {"ema_decay": 0.9, "mixup": 0.2}
+    kept, recomputed = _updater(**options), _updater(grad_checkpointing=True, **options)
+    for updater in (kept, recomputed):
+        for module in updater.network.modules():
+            if isinstance(module, DropPath):
+                module.rate = 0.5
+        for seed in range(3):
+            assert updater.update([_batch(seed)], RATES, StepPosition(0, seed, seed)) is not None
+    assert recomputed.network.recomputed_blocks()
+    expected = kept.network.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in recomputed.network.state_dict().items())
+    sizes = [saved_for_backward(updater.network, 4, 64, train=True) for updater in (kept, recomputed)]
+    assert sizes[1] < 0.7 * sizes[0]
 
 
 def test_three_bad_updates_in_a_row_are_too_many(spoilt: set[int]) -> None:

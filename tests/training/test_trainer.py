@@ -1,6 +1,6 @@
 """The plan of a run and its epochs, of a tiny network whose updates or scores are made up where they matter."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -74,15 +74,53 @@ def _made_up(trainer: Trainer, outcomes: Iterable[Outcome | None]) -> list[Rates
     waiting = iter(outcomes)
     skipped = trainer.updater.skipped
 
-    def update(_batches: object, rates: Rates, *_: object) -> Outcome | None:
+    def queue(_batches: object, rates: Rates, *_: object) -> Callable[[], Outcome | None]:
         asked.append(rates)
         outcome = next(waiting)
-        if outcome is None:
-            skipped.in_a_row, skipped.this_epoch, skipped.total = 1, skipped.this_epoch + 1, skipped.total + 1
-        return outcome
 
-    trainer.updater.update = update  # type: ignore[method-assign, assignment]
+        def read() -> Outcome | None:
+            if outcome is None:
+                skipped.in_a_row, skipped.this_epoch, skipped.total = 1, skipped.this_epoch + 1, skipped.total + 1
+            return outcome
+
+        return read
+
+    trainer.updater.queue = queue  # type: ignore[method-assign, assignment]
     return asked
+
+
+def test_losses_read_a_step_later_come_to_the_same(tiny_data: Path, scored: list[Scored]) -> None:
+    """A state saved in between has those of all its steps, and what was left out is told with its own step."""
+    scored += [50.0, 50.0]
+    outcomes = [Outcome(1.0, 2.0), Outcome(3.0, 4.0), None, None, Outcome(7.0, 6.0), Outcome(9.0, 8.0)]
+    told = []
+    for ahead in (False, True):
+        trainer = _trainer(tiny_data, batch_size=4)
+        trainer.updater.runs_ahead = ahead
+        _made_up(trainer, outcomes)
+        sums: list[list[float]] = []
+        events: list[TrainEvent] = []
+        row = trainer.train_epoch(
+            events.append,
+            lambda trainer=trainer, sums=sums: (
+                sums.append(trainer.state()["sums"].tolist()) if trainer.step == 5 else None
+            ),
+        )
+        skipped = [event for event in events if isinstance(event, UpdateSkipped)]
+        told.append((row.train_loss, row.train_top1, skipped, sums))
+    assert told[0] == told[1]
+    assert told[1][2:] == ([UpdateSkipped(1, 3), UpdateSkipped(1, 4)], [[11.0, 12.0]])
+
+
+def test_a_loss_is_shown_from_the_first_step_on(tiny_data: Path, scored: list[Scored]) -> None:
+    scored.append(50.0)
+    trainer = _trainer(tiny_data, batch_size=4)
+    trainer.updater.runs_ahead = True
+    _made_up(trainer, [Outcome(float(number), 4.0) for number in range(1, 7)])
+    _, events = _train_epoch(trainer)
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.loss for event in steps] == [1.0, 1.0, 1.5, 2.0, 2.5, 3.5]
+    assert {event.top1 for event in steps} == {100.0}
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(10, 6), (50, 15), (4, 2)])
