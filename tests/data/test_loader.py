@@ -293,8 +293,8 @@ def test_workers_default_to_the_cores_that_are_free(monkeypatch: pytest.MonkeyPa
     assert resolve_workers(0) == 0
     assert resolve_workers(5) == 5
     assert 1 <= resolve_workers(None) <= 8
-    monkeypatch.setattr(loader_module, "usable_cores", lambda: 64)
-    monkeypatch.setattr(loader_module, "most_workers", lambda _: (256, "64 cores"))
+    monkeypatch.setattr(workers_module, "usable_cores", lambda: 64)
+    monkeypatch.setattr(workers_module, "most_workers", lambda _: (256, "64 cores"))
     assert (resolve_workers(None), resolve_workers(None, beside_gpu=True)) == (8, 16)
     assert resolve_workers(None, processes=8, beside_gpu=True) == 7
 
