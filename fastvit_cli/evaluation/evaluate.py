@@ -104,7 +104,7 @@ class SplitWhenOutOfMemory:
             parts = images.split(self._at_once or len(images))
             try:
                 return torch.cat([self._runtime.logits(part) for part in parts])
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 tried = min(self._at_once or len(images), len(images))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastvit_cli.compat import coremltools_advice
 from fastvit_cli.errors import FastViTError
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def require_modules(names: tuple[str, ...], what: str, extra: str | None) -> Non
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        install = f"Run: pip install {' '.join(missing) if extra is None else repr(f'fastvit[{extra}]')}"
         raise FastViTError(
             f"{what} needs {' and '.join(missing)}, which this Python ({python}) does not have.",
-            f"Run: pip install {' '.join(missing) if extra is None else repr(f'fastvit[{extra}]')}",
+            coremltools_advice() if missing == ["coremltools"] else install,
         )
 
 
@@ -124,7 +126,7 @@ class FormatRow:
 
     Attributes:
         available: this machine can write the format now.
-        install: the pip command for what is missing; None when nothing is.
+        install: the pip command for what is missing; None when nothing is, or nothing can be done here.
     """
 
     name: str
@@ -151,11 +153,12 @@ def list_formats() -> FormatList:
 
 
 def _row(name: str, target: ExportFormat) -> FormatRow:
-    install = None
+    available, install = sys.platform not in target.not_on, None
     try:
         require_modules(target.needs, target.title, target.extra)
     except FastViTError as error:
-        install = error.hint.removeprefix("Run: ")
+        command = error.hint.removeprefix("Run: ")
+        available, install = False, None if command == error.hint else command  # there may be none for this machine
     return FormatRow(
         name=name,
         title=target.title,
@@ -164,6 +167,6 @@ def _row(name: str, target: ExportFormat) -> FormatRow:
         options=tuple("--" + option.replace("_", "-") for option in target.options),
         platforms="Linux, macOS" if "win32" in target.not_on else "any",
         extra=target.extra,
-        available=install is None and sys.platform not in target.not_on,
+        available=available,
         install=install,
     )

@@ -74,7 +74,7 @@ def _search(
                 return False
         try:
             _two_updates(updater, size)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return False

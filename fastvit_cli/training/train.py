@@ -100,7 +100,7 @@ def run_training(
                 ):
                     stopped = _run_epochs(trainer, folder, requests, requests.listening(on_event))
                 return _result(trainer, folder, time.perf_counter() - started, stopped)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 config = _with_half_the_batch(trainer, error)
@@ -133,7 +133,7 @@ def _gone_after_a_failed_start(folder: RunFolder) -> Iterator[None]:
         raise
 
 
-def _with_half_the_batch(trainer: Trainer, error: RuntimeError) -> TrainConfig:
+def _with_half_the_batch(trainer: Trainer, error: Exception) -> TrainConfig:
     """The configuration for another try with as many images an update.
 
     Raises:

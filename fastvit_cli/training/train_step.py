@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.compat import averaged_gradients, copy_all
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.data.mixing import BatchMixer, MixingConfig
 from fastvit_cli.data.randomness import seed_batch
@@ -155,7 +156,7 @@ class TrainStep:
         """
         apply_schedules(self.optimizer, rates.lr, rates.weight_decay)
         if self._statistics:
-            torch._foreach_copy_(self._kept_statistics, self._statistics)
+            copy_all(self._kept_statistics, self._statistics)
         self.optimizer.zero_grad(set_to_none=True)
         results = []
         for number, batch in enumerate(batches):
@@ -213,9 +214,7 @@ class TrainStep:
         flat = torch.cat([statistics.reshape(-1) for statistics in self._statistics])
         self.world.all_reduce_sum(flat).div_(self.world.size)
         parts = flat.split([statistics.numel() for statistics in self._statistics])
-        torch._foreach_copy_(
-            self._statistics, [part.reshape_as(old) for part, old in zip(parts, self._statistics, strict=True)]
-        )
+        copy_all(self._statistics, [part.reshape_as(old) for part, old in zip(parts, self._statistics, strict=True)])
 
     def _clip(self) -> None:
         if self.config.clip_grad is None:
@@ -231,7 +230,7 @@ class TrainStep:
 
     def _leave_out(self) -> None:
         if self._statistics:
-            torch._foreach_copy_(self._statistics, self._kept_statistics)
+            copy_all(self._statistics, self._kept_statistics)
         self.skipped.in_a_row += 1
         self.skipped.this_epoch += 1
         self.skipped.total += 1
@@ -299,9 +298,7 @@ def _refuse_off_cuda(device: torch.device) -> None:
 
 def _in_parallel(network: FastViT, device: torch.device) -> DistributedDataParallel:
     # Without sending the first process's buffers round at each step: `_share_statistics` averages them instead.
-    return DistributedDataParallel(
-        network, device_ids=[device.index] if device.type == "cuda" else None, forward_sync_buffers=False
-    )
+    return averaged_gradients(network, [device.index] if device.type == "cuda" else None)
 
 
 def _mixing(config: TrainConfig) -> MixingConfig:
