@@ -172,9 +172,9 @@ def _leave_other_signals_alone(signals: Sequence[str]) -> None:
 
 def replace_operations(policy: Any, replacement: Callable[[Callable[..., Any]], Callable[..., Any]]) -> bool:
     """Put others in the place of the functions that a policy draws from; whether it has a table of them."""
-    from timm.data.auto_augment import AutoAugment, RandAugment
+    from timm.data.auto_augment import AugMixAugment, AutoAugment, RandAugment
 
-    if isinstance(policy, RandAugment):
+    if isinstance(policy, RandAugment | AugMixAugment):
         operations = list(policy.ops)
     elif isinstance(policy, AutoAugment):
         operations = [operation for sub_policy in policy.policy for operation in sub_policy]

@@ -68,6 +68,8 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation,
     """
     crop_and_mirror, changes, to_array = _timm_training(preprocessing, augmentation)
     if kind == PIL:
+        for change in changes.transforms:
+            replace_operations(change, _operation_on_pil)
         return _WholePicture(_OnPilImages(_InTurn((crop_and_mirror, changes, to_array))))
     return _FastTraining(
         preprocessing.img_size,
@@ -166,18 +168,31 @@ _JITTERS = (pixel_operations.brightness, pixel_operations.contrast, pixel_operat
 
 def _on_arrays(transform: Any) -> Change:
     """The same augmentation on arrays: timm still draws the operations and their strengths, ours carry them out."""
+    from timm.data.auto_augment import AugMixAugment
     from torchvision.transforms import ColorJitter
 
     if isinstance(transform, ColorJitter) and transform.hue is None:
         return _FastColorJitter(transform)
-    if not replace_operations(transform, _operation_on_arrays):
-        return _OnPilImages(transform)  # AugMix blends images
+    blends = isinstance(transform, AugMixAugment)  # PIL images
+    if not replace_operations(transform, _operation_on_pil if blends else _operation_on_arrays) or blends:
+        return _OnPilImages(transform)
     on_arrays: Change = transform
     return on_arrays
 
 
 def _operation_on_arrays(operation: Callable[..., Any]) -> Callable[..., Any]:
     return getattr(pixel_operations, operation.__name__, None) or _OnPilOperation(operation)
+
+
+def _operation_on_pil(operation: Callable[..., Any]) -> Callable[..., Any]:
+    return _posterize if operation.__name__ == "posterize" else operation
+
+
+def _posterize(image: Any, bits_to_keep: int, **_: Any) -> Any:
+    """timm asks for no bits too, and Pillow refuses that since 13."""
+    from PIL import Image
+
+    return Image.fromarray(pixel_operations.posterize(np.asarray(image), bits_to_keep))
 
 
 @dataclass(frozen=True)
