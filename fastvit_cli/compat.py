@@ -213,12 +213,34 @@ def read_mil_program(model: Any) -> tuple[Any, Any]:
 # ONNX Runtime
 
 
-def quantize_with_ranges(model: Any, output: Path, reader: Any, ranges: Path, **options: Any) -> None:
-    """`quantize_static`, with what it measured kept in a file; older ones measure again each time."""
-    from onnxruntime.quantization import quantize_static
+_measured_ranges: dict[Path, Any] = {}  # of this process, by the file that they would be in
 
-    known = "calibration_cache_path" in inspect.signature(quantize_static).parameters
-    quantize_static(model, output, reader, **options, **({"calibration_cache_path": ranges} if known else {}))
+
+def quantize_with_ranges(model: Any, output: Path, reader: Any, ranges: Path, **options: Any) -> None:
+    """`quantize_static`, measuring the activations once for all calls with the same file of `ranges`.
+
+    Before 1.30 it measures anew each time, which takes minutes where the layers of a model are tried one by one.
+    """
+    quantize: Any = import_module("onnxruntime.quantization.quantize")
+
+    if "calibration_cache_path" in inspect.signature(quantize.quantize_static).parameters:
+        quantize.quantize_static(model, output, reader, **options, calibration_cache_path=ranges)
+        return
+    create = quantize.create_calibrator
+
+    def create_once(*args: Any, **kwargs: Any) -> Any:
+        calibrator, known = create(*args, **kwargs), _measured_ranges.get(ranges)
+        compute = calibrator.compute_data
+        if known is not None:
+            calibrator.collect_data = lambda _: None
+        calibrator.compute_data = lambda: _measured_ranges.setdefault(ranges, known or compute())
+        return calibrator
+
+    quantize.create_calibrator = create_once
+    try:
+        quantize.quantize_static(model, output, reader, **options)
+    finally:
+        quantize.create_calibrator = create
 
 
 # webdataset
