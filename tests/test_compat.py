@@ -16,6 +16,8 @@ from torch.utils.data import DataLoader
 
 from fastvit_cli import compat
 
+pytestmark = pytest.mark.quick
+
 REPOSITORY = Path(__file__).parents[1]
 
 

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from fastvit_cli.optim.losses import DistillationLoss, TrainingLoss, balanced_class_weights
 
+pytestmark = pytest.mark.quick
+
 B, C = 8, 5
 LABELS = torch.tensor([0, 1, 2, 3, 4, 4, 4, 1])
 WEIGHTS = torch.tensor([0.2, 1.0, 3.0, 0.5, 2.0])

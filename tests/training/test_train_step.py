@@ -18,6 +18,8 @@ from fastvit_cli.training import train_step
 from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.train_step import Rates, Skipped, StepPosition, TrainStep
 
+pytestmark = pytest.mark.quick
+
 RATES = Rates(lr=1e-3, weight_decay=None)
 
 
