@@ -24,6 +24,7 @@ from fastvit_cli.commands.reparam import reparam
 from fastvit_cli.commands.signature import add_command
 from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
+from fastvit_cli.compat import hang_up_signal, usage_error
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
 from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, unexpected
@@ -38,7 +39,7 @@ from fastvit_cli.version import __version__
 # Before another process of a run than the first prints its error: a mistake that all of them find is said by the
 # first, whose end takes the others along meanwhile.
 _HEAD_START_S = 3.0
-_TERMINATING = (signal.SIGTERM,) if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP)
+_TERMINATING = tuple(filter(None, (signal.SIGTERM, hang_up_signal())))
 
 
 class _PlainGroup(TyperGroup):
@@ -101,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = app(words, prog_name="fastvit", standalone_mode=False)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except typer.TyperException as error:
+    except usage_error() as error:
         help_command = f"fastvit {command} --help" if command in _command_names() else "fastvit --help"
         wrapped = FastViTError(error.format_message(), f"Type '{help_command}' for the options.")
         return _report(command, wrapped, error, as_json, verbose)

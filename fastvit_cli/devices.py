@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastvit_cli.compat import resource_module
 from fastvit_cli.errors import FastViTError
 
 if TYPE_CHECKING:
@@ -171,11 +172,10 @@ def peak_memory_mb(device: "torch.device") -> float | None:
         return torch.cuda.max_memory_allocated(device) / 2**20
     if device.type == "mps":
         return torch.mps.driver_allocated_memory() / 2**20
-    if sys.platform == "win32":
+    resource = resource_module()
+    if resource is None:
         return None
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 

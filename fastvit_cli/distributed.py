@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from fastvit_cli.compat import hang_up_signal, launch_config
 from fastvit_cli.devices import cuda_devices, resolve_device, usable_cores
 from fastvit_cli.errors import (
     EXIT_DONE,
@@ -226,12 +227,14 @@ def launch(words: Sequence[str], processes: int, device: str) -> int:
     """
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
 
     check_local_devices(processes, device)
     # Threads of all processes together for the cores there are; torchrun would give each a single one.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
-    config = LaunchConfig(
+    config = launch_config(
+        _SHUTDOWN_S,
+        _signals_that_end(),
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=processes,
@@ -240,8 +243,6 @@ def launch(words: Sequence[str], processes: int, device: str) -> int:
         rdzv_endpoint="localhost:0",
         local_addr="localhost",
         max_restarts=0,
-        shutdown_timeout=_SHUTDOWN_S,
-        signals_to_handle=_signals_that_end(),
     )
     if "--verbose" not in words:
         logging.disable(logging.ERROR)  # its account of a process's end, which is told in two lines below
@@ -256,11 +257,12 @@ def launch(words: Sequence[str], processes: int, device: str) -> int:
     return EXIT_DONE
 
 
-def _signals_that_end() -> str:
+def _signals_that_end() -> list[str]:
     """As the launcher takes them; under nohup it would end the run with the terminal all the same."""
-    hang_up = getattr(signal, "SIGHUP", None)
+    hang_up = hang_up_signal()
     ignored = hang_up is None or signal.getsignal(hang_up) == signal.SIG_IGN
-    return "SIGTERM,SIGINT,SIGQUIT" if ignored else "SIGTERM,SIGINT,SIGQUIT,SIGHUP"
+    names = ["SIGTERM", "SIGINT", "SIGQUIT", *([] if ignored else ["SIGHUP"])]
+    return [name for name in names if hasattr(signal, name)]
 
 
 def _code_of(failures: "Mapping[int, ProcessFailure]") -> int:

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastvit_cli.compat import coremltools_advice
 from fastvit_cli.errors import FastViTError
 
 
@@ -82,9 +83,10 @@ def require_modules(names: tuple[str, ...], what: str, extra: str | None = None)
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        install = f"Run: pip install {to_install(' '.join(missing), extra)}"
         raise FastViTError(
             f"{what} needs {' and '.join(missing)}, which this Python ({python}) does not have.",
-            f"Run: pip install {to_install(' '.join(missing), extra)}",
+            coremltools_advice() if missing == ["coremltools"] else install,
         )
 
 

@@ -2,9 +2,9 @@
 
 import errno
 import importlib.util
-import sys
 from pathlib import Path
 
+from fastvit_cli.compat import resource_module
 from fastvit_cli.errors import FastViTError, WorkFailedError
 
 _NO_FILES = ("Too many open files", "items of ancdata")  # the second where a process is sent one
@@ -32,10 +32,9 @@ def limit_reached(error: BaseException) -> WorkFailedError | None:
 
 def open_files_left() -> int | None:
     """How many more files this process may open; None where the system does not tell."""
-    if sys.platform == "win32":
+    resource = resource_module()
+    if resource is None:
         return None
-    import resource
-
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         return None if limit == resource.RLIM_INFINITY else limit - len(list(Path("/dev/fd").iterdir()))
@@ -49,10 +48,9 @@ def refuse_small_address_space() -> None:
     Raises:
         FastViTError: the limit is below what torch takes.
     """
-    if sys.platform == "win32":
+    resource = resource_module()
+    if resource is None:
         return
-    import resource
-
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit == resource.RLIM_INFINITY:
         return

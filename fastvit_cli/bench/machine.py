@@ -77,11 +77,9 @@ def describe_machine() -> Machine:
 
 def load_average() -> float | None:
     """Programs running or waiting for a core, averaged over the last minute; None where the system does not tell."""
-    if sys.platform == "win32":
-        return None
     try:
         return os.getloadavg()[0]
-    except OSError:
+    except (AttributeError, OSError):  # Windows has no such function
         return None
 
 
@@ -121,11 +119,9 @@ def _cpu_model() -> str:
 
 
 def _ram_gib() -> float | None:
-    if sys.platform == "win32":
-        return None
     try:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):  # nor has it this
         return None
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fastvit_cli.compat import usage_error
 from fastvit_cli.distributed import find_world
 from fastvit_cli.errors import EXIT_INTERRUPTED, FastViTError
 from fastvit_cli.limits import refuse_small_address_space
@@ -130,7 +131,7 @@ def _number_parser(flag: str, kind: type[int] | type[float], auto: bool) -> Call
             return kind(text)
         except ValueError:
             wanted = f"{_NUMBERS[kind]} or {AUTO_WORD}" if auto else _NUMBERS[kind]
-            raise typer.TyperException(f"{flag} takes {wanted}, not '{text}'.") from None
+            raise usage_error()(f"{flag} takes {wanted}, not '{text}'.") from None
 
     return parse
 

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from fastvit_cli.compat import antialiased_resize
 from fastvit_cli.data.decoding import Box, Pixels
 from fastvit_cli.data.picture import Picture
 
@@ -76,11 +77,6 @@ def _resize(pixels: Pixels, size: tuple[int, int], scales: tuple[float, float], 
     """
     import torch
 
-    operator = (
-        torch.ops.aten._upsample_bicubic2d_aa
-        if interpolation == "bicubic"
-        else torch.ops.aten._upsample_bilinear2d_aa
-    )
     # (1, 3, H, W) with the strides that torch takes for channels-last (numpy's own [None] gives others): any other
     # layout costs a copy each way.
     image = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
@@ -89,7 +85,7 @@ def _resize(pixels: Pixels, size: tuple[int, int], scales: tuple[float, float], 
         length + (length == given and scale != 1)
         for length, given, scale in zip(size, pixels.shape[:2], scales, strict=True)
     ]
-    resized: torch.Tensor = operator(image, asked, False, *scales)
+    resized = antialiased_resize(interpolation)(image, asked, False, *scales)
     return resized[0, :, : size[0], : size[1]].permute(1, 2, 0).numpy()
 
 

@@ -39,23 +39,23 @@ class _Split:
 
 @dataclass(frozen=True, eq=False)
 class HfImages(_Split):
-    """A split of a Hugging Face data set through timm's reader, which keeps the arrow files open and pickles them
-    by name."""
+    """A split of a Hugging Face data set, whose arrow files are pickled by name: encoded images in one column."""
 
-    reader: Any
+    dataset: Any
+    column: str
 
     def name(self, index: int) -> str:
-        path = self.reader.filename(index)
+        path = (self.dataset[index][self.column] or {}).get("path")
         return path if path and Path(path).is_absolute() else super().name(index)
 
     def read(self, index: int) -> bytes:
-        try:
-            file = self.reader[index][0]
-        except (AssertionError, TypeError) as error:  # timm's, for a row with neither bytes nor path
-            raise OSError("the row holds no image") from error
-        with file:
-            content: bytes = file.read()
-        return content
+        image = self.dataset[index][self.column] or {}
+        content: bytes | None = image.get("bytes")
+        if content:
+            return content
+        if not image.get("path"):
+            raise OSError("the row holds no image")
+        return Path(image["path"]).read_bytes()
 
 
 @dataclass(frozen=True, eq=False)

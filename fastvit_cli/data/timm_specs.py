@@ -111,17 +111,15 @@ def _parse(data: str) -> _Spec:
 
 def _open_hfds(spec: _Spec, split: str) -> Images:
     datasets = _package("datasets", "datasets", spec)
-    from timm.data.readers import create_reader
-
     with _library(spec, _HFDS_HINT):
         chosen = _choose(spec, split, datasets.get_dataset_split_names(spec.name, cache_dir=spec.root))
-        # timm's reader takes the names of the columns and fails late on wrong ones; it opens the same cache.
-        features = datasets.load_dataset(spec.name, split=chosen, cache_dir=spec.root).features
-        image = _column(spec, features, _IMAGE, datasets.Image)
-        label = _column(spec, features, _LABEL, datasets.ClassLabel)
-        reader = create_reader(f"hfds/{spec.name}", root=spec.root, split=chosen, input_key=image, target_key=label)
-        values = reader.dataset.select_columns([label]).with_format("numpy")[:][label]
-    return HfImages(*_labelled(f"{spec.data} ({chosen})", values, list(reader.class_to_idx)), reader)
+        dataset = datasets.load_dataset(spec.name, split=chosen, cache_dir=spec.root)
+        image = _column(spec, dataset.features, _IMAGE, datasets.Image)
+        label = _column(spec, dataset.features, _LABEL, datasets.ClassLabel)
+        names = getattr(dataset.features[label], "names", None) or ()
+        values = dataset.select_columns([label]).with_format("numpy")[:][label]
+        encoded = dataset.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    return HfImages(*_labelled(f"{spec.data} ({chosen})", values, names), encoded, image)
 
 
 def _column(spec: _Spec, features: dict[str, Any], name: str, kind: type) -> str:

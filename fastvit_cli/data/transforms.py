@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fastvit_cli.compat import random_crop, replace_operations
 from fastvit_cli.data import pixel_operations, resizing
 from fastvit_cli.data.data_options import FAST, PIL, RANDOM
 from fastvit_cli.data.decoding import Box, Pixels
@@ -67,6 +68,8 @@ def training_transform(preprocessing: Preprocessing, augmentation: Augmentation,
     """
     crop_and_mirror, changes, to_array = _timm_training(preprocessing, augmentation)
     if kind == PIL:
+        for change in changes.transforms:
+            replace_operations(change, _operation_on_pil)
         return _WholePicture(_OnPilImages(_InTurn((crop_and_mirror, changes, to_array))))
     return _FastTraining(
         preprocessing.img_size,
@@ -97,10 +100,8 @@ class _FastTraining:
 
     def __call__(self, picture: Picture) -> Pixels:
         import torch
-        from timm.data.transforms import RandomResizedCropAndInterpolation
 
-        shape = torch.empty((3, picture.height, picture.width), device="meta")
-        box = Box(*RandomResizedCropAndInterpolation.get_params(shape, self.scale, _CROP_RATIOS))
+        box = Box(*random_crop(picture.height, picture.width, self.scale, _CROP_RATIOS))
         chosen = random.choice(self.filters) if len(self.filters) > 1 else self.filters[0]
         image = resizing.resize_crop(picture, box, self.img_size, chosen)
         if self.hflip > 0 and float(torch.rand(1)) < self.hflip:  # torchvision's flip draws from torch
@@ -167,22 +168,31 @@ _JITTERS = (pixel_operations.brightness, pixel_operations.contrast, pixel_operat
 
 def _on_arrays(transform: Any) -> Change:
     """The same augmentation on arrays: timm still draws the operations and their strengths, ours carry them out."""
-    from timm.data.auto_augment import AutoAugment, RandAugment
+    from timm.data.auto_augment import AugMixAugment
     from torchvision.transforms import ColorJitter
 
     if isinstance(transform, ColorJitter) and transform.hue is None:
         return _FastColorJitter(transform)
-    if isinstance(transform, RandAugment):
-        operations = list(transform.ops)
-    elif isinstance(transform, AutoAugment):
-        operations = [operation for policy in transform.policy for operation in policy]
-    else:
-        return _OnPilImages(transform)  # AugMix blends images
-    for operation in operations:
-        name = operation.aug_fn.__name__
-        operation.aug_fn = getattr(pixel_operations, name, None) or _OnPilOperation(operation.aug_fn)
+    blends = isinstance(transform, AugMixAugment)  # PIL images
+    if not replace_operations(transform, _operation_on_pil if blends else _operation_on_arrays) or blends:
+        return _OnPilImages(transform)
     on_arrays: Change = transform
     return on_arrays
+
+
+def _operation_on_arrays(operation: Callable[..., Any]) -> Callable[..., Any]:
+    return getattr(pixel_operations, operation.__name__, None) or _OnPilOperation(operation)
+
+
+def _operation_on_pil(operation: Callable[..., Any]) -> Callable[..., Any]:
+    return _posterize if operation.__name__ == "posterize" else operation
+
+
+def _posterize(image: Any, bits_to_keep: int, **_: Any) -> Any:
+    """timm asks for no bits too, and Pillow refuses that since 13."""
+    from PIL import Image
+
+    return Image.fromarray(pixel_operations.posterize(np.asarray(image), bits_to_keep))
 
 
 @dataclass(frozen=True)

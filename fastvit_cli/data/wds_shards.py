@@ -5,17 +5,19 @@ timm reads shards as a stream, in an order that depends on the number of workers
 access is by index.
 """
 
+import functools
 import json
+import operator
 import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastvit_cli.compat import shard_name_parts
 from fastvit_cli.data.packed_names import PackedNames
 from fastvit_cli.errors import FastViTError
 
@@ -129,11 +131,10 @@ def _labelled(shard: str, label_key: str) -> Iterator[tuple[tarfile.TarInfo, int
 
 def _samples(tar: Iterable[tarfile.TarInfo]) -> Iterator[tuple[str, dict[str, tarfile.TarInfo]]]:
     """Neighbours that differ in their suffix only are one sample, as webdataset has it."""
-    split_name: Callable[[str], tuple[str | None, str]] = import_module("webdataset.tariterators").base_plus_ext
     current = ""
     sample: dict[str, tarfile.TarInfo] = {}
     for member in tar:
-        key, suffix = split_name(member.name)
+        key, suffix = shard_name_parts(member.name)
         if not member.isreg() or key is None or re.match(r"__[^/]*__($|/)", member.name):
             continue
         if key != current and sample:
@@ -157,6 +158,5 @@ def _label(tar: tarfile.TarFile, sample: dict[str, tarfile.TarInfo], label_key: 
 
 
 def _field(content: Any, key: str) -> Any:
-    from timm.data.readers.targets import get_field
-
-    return get_field(content, key)
+    """As timm has it: a key, or keys within each other with / between them."""
+    return content[key] if key in content else functools.reduce(operator.getitem, key.split("/"), content)

@@ -3,15 +3,14 @@
 import contextlib
 import gc
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from fastvit_cli.compat import hang_up_signal, let_workers_go
 from fastvit_cli.devices import free_memory_mb, usable_cores
 from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.limits import open_files_left
@@ -67,19 +66,15 @@ def prepare_worker(_: int) -> None:
     # Ctrl-C, a scheduler's SIGTERM and a closing terminal's SIGHUP reach the whole process group; only the main
     # process decides what they mean.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    hang_up = hang_up_signal()
+    if hang_up is not None:
+        signal.signal(hang_up, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _outlive_the_first)
 
 
 def end_workers(loader: DataLoader[Any]) -> None:
-    """End those of a loader that is used no more; torch has no public word for it."""
-    iterator, loader._iterator = loader._iterator, None
-    if not isinstance(iterator, _MultiProcessingDataLoaderIter):
-        return
-    with contextlib.suppress(RuntimeError):  # no thread can be started, through which they would be told
-        iterator._shutdown_workers()
-    for worker in iterator._workers:
+    """End those of a loader that is used no more."""
+    for worker in let_workers_go(loader):
         if worker.is_alive():
             worker.kill()
 
@@ -87,7 +82,8 @@ def end_workers(loader: DataLoader[Any]) -> None:
 def _outlive_the_first(_number: int, _frame: FrameType | None) -> None:
     """Leave the main process time to finish its step; another SIGTERM, such as Python's at exit, ends this one."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.alarm(_GRACE_S)
+    if hasattr(signal, "alarm"):  # not on Windows, whose processes get no such signal either
+        signal.alarm(_GRACE_S)
 
 
 @contextlib.contextmanager

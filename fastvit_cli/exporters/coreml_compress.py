@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastvit_cli.compat import mil_program
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.exporters.sensitivity import largest_change, relative_change, some_of
 from fastvit_cli.formats import require_modules
@@ -85,7 +86,7 @@ def _with_fewer_bits(model: Any, compress: str, except_for: set[str]) -> Any:
 
 def _layers(model: Any) -> list[Any]:
     """Convolutions and linear layers of a converted model, in its order."""
-    (function,) = model._mil_program.functions.values()
+    (function,) = mil_program(model).functions.values()
     return [operation for operation in function.operations if operation.op_type in _COMPUTE_WEIGHTS]
 
 

@@ -14,7 +14,7 @@ class FormatRow:
 
     Attributes:
         available: this machine can write the format now.
-        install: the pip command for what is missing; None when nothing is.
+        install: the pip command for what is missing; None when nothing is, or nothing can be done here.
     """
 
     name: str
@@ -41,11 +41,12 @@ def list_formats() -> FormatList:
 
 
 def _row(target: Format) -> FormatRow:
-    install = None
+    available, install = sys.platform not in target.not_on, None
     try:
         require_modules(target.needs, target.title, target.extra)
     except FastViTError as error:
-        install = error.hint.removeprefix("Run: ")
+        command = error.hint.removeprefix("Run: ")
+        available, install = False, None if command == error.hint else command  # there may be none for this machine
     return FormatRow(
         name=target.name,
         title=target.title,
@@ -54,6 +55,6 @@ def _row(target: Format) -> FormatRow:
         options=tuple(map(flag_of, target.options)),
         platforms="Linux, macOS" if "win32" in target.not_on else "any",
         extra=target.extra,
-        available=install is None and sys.platform not in target.not_on,
+        available=available,
         install=install,
     )

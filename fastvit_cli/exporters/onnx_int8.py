@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastvit_cli.compat import quantize_with_ranges
 from fastvit_cli.exporters.outputs import Calibration
 from fastvit_cli.exporters.sensitivity import largest_change, relative_change, some_of
 from fastvit_cli.runtimes.onnx_runtime import OnnxRuntime
@@ -111,10 +112,11 @@ def _quantized(model: "onnx.ModelProto", ranges: _Ranges, nodes: list[str]) -> "
 
     with tempfile.TemporaryDirectory() as folder, quiet_libraries():
         output = Path(folder) / "quantized.onnx"
-        quantization.quantize_static(
+        quantize_with_ranges(
             copy.deepcopy(model),
             output,
             Reader(),
+            ranges.file,
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             nodes_to_quantize=nodes,
@@ -122,6 +124,5 @@ def _quantized(model: "onnx.ModelProto", ranges: _Ranges, nodes: list[str]) -> "
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             calibrate_method=quantization.CalibrationMethod.MinMax,
-            calibration_cache_path=ranges.file,
         )
         return onnx.load(output)

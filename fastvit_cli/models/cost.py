@@ -5,8 +5,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from fastvit_cli.compat import every_operation
 
 
 @dataclass(frozen=True)
@@ -24,24 +25,18 @@ class Cost:
     operations: int
 
 
-class _Counter(TorchDispatchMode):
-    """Counts while the network runs. torch's own FlopCounterMode knows the same formulas, but starts torch.compile's
-    machinery, which takes longer to import than a command needs for its work."""
+class _Counter:
+    """Counts while the network runs in its `mode`, by the formulas of torch's own counter."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.operations = 0
         self.flops = 0
+        self.mode = every_operation(self._count)
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled inside; where torch drops this switch, only the import comes back
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def _count(self, func: Any, args: Any, kwargs: Any) -> Any:
         formula = flop_registry.get(func.overloadpacket)
         if formula is None:
-            with self:  # inference mode leaves whole what elsewhere arrives in its parts: conv2d, linear, matmul
+            with self.mode:  # inference mode leaves whole what elsewhere arrives in its parts: conv2d, linear, matmul
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
@@ -69,7 +64,7 @@ def network_cost(network: nn.Module, img_size: int) -> Cost:
     weight = next(counted.parameters())
     image = torch.zeros(1, 3, img_size, img_size, dtype=weight.dtype, device=weight.device)
     counter = _Counter()
-    with counter:
+    with counter.mode:
         counted(image)
     return Cost(
         params=sum(parameter.numel() for parameter in network.parameters()),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from fastvit_cli.compat import copy_all
 from fastvit_cli.errors import FastViTError, closest
 
 CLIP_MODES = ("norm", "value", "agc")
@@ -53,4 +54,4 @@ def _clip_adaptively(parameters: list[Tensor], largest: float) -> None:
         norms = rows.norm(dim=1, keepdim=True)
         clipped = torch.where(norms < allowed, rows, rows * (allowed / norms.clamp(min=1e-6)))
         parts = clipped.split([gradient.numel() // length for gradient in gradients])
-        torch._foreach_copy_(gradients, [part.view_as(old) for part, old in zip(parts, gradients, strict=True)])
+        copy_all(gradients, [part.view_as(old) for part, old in zip(parts, gradients, strict=True)])

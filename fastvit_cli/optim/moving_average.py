@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from fastvit_cli.compat import copy_all
+
 
 class MovingAverage:
     """timm's average of all that a network's state has, in one launch for all tensors of a kind.
@@ -42,7 +44,7 @@ class MovingAverage:
             torch._foreach_mul_(change, made * weight)
             torch._foreach_add_(self._averages, change)
         if self._copies:
-            torch._foreach_copy_(self._copies, self._counters)
+            copy_all(self._copies, self._counters)
 
 
 def _columns(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:

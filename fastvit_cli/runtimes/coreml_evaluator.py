@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.checkpoints.metadata import METADATA_KEY, OTHER_VARIANT, ModelInfo
+from fastvit_cli.compat import read_mil_program
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.formats import require_modules
 from fastvit_cli.models.preprocessing import Preprocessing
@@ -165,12 +166,9 @@ def _read(path: Path) -> tuple[Any, Any]:
     """The specification and the program of a package, as coremltools has them."""
     require_modules(("coremltools",), "Opening a Core ML package")
     import coremltools
-    from coremltools.converters.mil.frontend.milproto.load import load as load_program
 
     try:
-        model = coremltools.models.MLModel(str(path), skip_model_load=True)
-        spec = model.get_spec()
-        return spec, load_program(spec, spec.specificationVersion, file_weights_dir=model.weights_dir)
+        return read_mil_program(coremltools.models.MLModel(str(path), skip_model_load=True))
     except Exception as error:  # coremltools raises whatever its parsers meet
         raise unreadable(path, "Core ML", error) from error
 

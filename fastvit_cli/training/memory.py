@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fastvit_cli.compat import storage_key
 from fastvit_cli.models.network import FastViT
 from fastvit_cli.training.train_options import TrainConfig
 
@@ -36,10 +37,8 @@ def estimated_memory(config: TrainConfig, network: FastViT) -> Memory:
 
 def saved_for_backward(network: FastViT, batch_size: int, img_size: int, *, train: bool) -> int:
     """Bytes that autograd keeps between forward and backward, each storage once, the weights not counted."""
-    from torch.multiprocessing.reductions import StorageWeakRef
-
     shapes = copy.deepcopy(network).to("meta").train(train)
-    storages = {StorageWeakRef(p.untyped_storage()).cdata for p in shapes.parameters()}
+    storages = {storage_key(p) for p in shapes.parameters()}
     kept: list[Tensor] = []  # alive, so that no storage takes the place of another
 
     def pack(tensor: Tensor) -> Tensor:
@@ -52,9 +51,8 @@ def saved_for_backward(network: FastViT, batch_size: int, img_size: int, *, trai
         shapes(torch.empty(batch_size, 3, img_size, img_size, device="meta"))
     total = 0
     for tensor in kept:
-        storage = tensor.untyped_storage()
-        key = StorageWeakRef(storage).cdata
+        key = storage_key(tensor)
         if key not in storages:
             storages.add(key)
-            total += storage.nbytes()
+            total += tensor.untyped_storage().nbytes()
     return total

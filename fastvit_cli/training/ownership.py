@@ -4,11 +4,11 @@ import contextlib
 import errno
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from fastvit_cli.compat import file_locks
 from fastvit_cli.errors import FastViTError
 
 _LOCK = ".lock"
@@ -23,7 +23,7 @@ def owned(run_dir: Path) -> Iterator[None]:
     Raises:
         FastViTError: another process trains the run, or the folder cannot be written.
     """
-    if sys.platform == "win32":
+    if file_locks() is None:
         yield
         return
     path = run_dir / _LOCK
@@ -36,9 +36,8 @@ def owned(run_dir: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> IO[str]:
-    assert sys.platform != "win32"
-    import fcntl
-
+    fcntl = file_locks()
+    assert fcntl is not None
     while True:
         try:
             file = path.open("a+")

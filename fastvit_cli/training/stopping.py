@@ -2,13 +2,14 @@
 
 import contextlib
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from types import FrameType
 from typing import TypeVar
+
+from fastvit_cli.compat import hang_up_signal
 
 T = TypeVar("T")
 
@@ -103,8 +104,9 @@ def stop_requests(
         signal.SIGINT: signal.signal(signal.SIGINT, requests.interrupt),
         signal.SIGTERM: signal.signal(signal.SIGTERM, requests.terminate),
     }
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as under nohup
-        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, requests.terminate)
+    hang_up = hang_up_signal()
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # as under nohup
+        before[hang_up] = signal.signal(hang_up, requests.terminate)
     try:
         yield requests
     finally:

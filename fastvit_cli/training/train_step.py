@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fastvit_cli.checkpoints.metadata import ModelInfo
+from fastvit_cli.compat import averaged_gradients, copy_all
 from fastvit_cli.data.loader import Batch
 from fastvit_cli.data.mixing import BatchMixer, MixingConfig
 from fastvit_cli.data.randomness import seed_batch
@@ -166,7 +167,7 @@ class TrainStep:
         """
         apply_schedules(self.optimizer, rates.lr, rates.weight_decay)
         if self._statistics:
-            torch._foreach_copy_(self._kept_statistics, self._statistics)
+            copy_all(self._kept_statistics, self._statistics)
         self.optimizer.zero_grad(set_to_none=True)
         results = []
         for number, batch in enumerate(batches):
@@ -183,7 +184,7 @@ class TrainStep:
         if outcome is not None:
             self._apply(at)
         elif self._statistics:
-            torch._foreach_copy_(self._statistics, self._kept_statistics)
+            copy_all(self._statistics, self._kept_statistics)
         return lambda: outcome
 
     def _apply(self, at: StepPosition) -> None:
@@ -320,7 +321,7 @@ def _flat(tensors: list[Tensor]) -> Tensor:
 def _copy_parts(flat: Tensor, tensors: list[Tensor]) -> None:
     """What `_flat` made of tensors like these, back into them."""
     parts = flat.split([tensor.numel() for tensor in tensors])
-    torch._foreach_copy_(tensors, [part.reshape_as(old) for part, old in zip(parts, tensors, strict=True)])
+    copy_all(tensors, [part.reshape_as(old) for part, old in zip(parts, tensors, strict=True)])
 
 
 def _refuse_on_cpu(device: torch.device) -> None:
@@ -340,14 +341,8 @@ def _refuse_off_cuda(device: torch.device) -> None:
 
 
 def _in_parallel(network: FastViT, device: torch.device) -> DistributedDataParallel:
-    # Without sending the first process's buffers round at each step: `_share_statistics` averages them instead. Nor
-    # with a second copy of all gradients.
-    return DistributedDataParallel(
-        network,
-        device_ids=[device.index] if device.type == "cuda" else None,
-        forward_sync_buffers=False,
-        gradient_as_bucket_view=True,
-    )
+    # Without sending the first process's buffers round at each step: `_share_statistics` averages them instead.
+    return averaged_gradients(network, [device.index] if device.type == "cuda" else None)
 
 
 def _mixing(config: TrainConfig) -> MixingConfig:

@@ -15,6 +15,8 @@ from fastvit_cli.checkpoints.layouts import to_reference
 from fastvit_cli.checkpoints.load import LoadedModel, load_checkpoint
 from fastvit_cli.models.preprocessing import default_preprocessing
 
+pytestmark = pytest.mark.quick
+
 
 def write(path: Path, tensors: Mapping[str, Tensor], wrapper: str | None = None) -> Path:
     if path.suffix == ".safetensors":

@@ -14,6 +14,8 @@ from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.models.fusion import reparameterize
 from fastvit_cli.models.network import FastViT
 
+pytestmark = pytest.mark.quick
+
 
 def _assert_identical(network: FastViT, expected: dict[str, Tensor]) -> None:
     found = network.state_dict()

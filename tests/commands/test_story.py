@@ -11,6 +11,8 @@ import yaml
 from helpers.program import run
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.quick
+
 SHORT = ("--img-size", 32, "--batch-size", 8, "--workers", 0)
 
 

@@ -19,6 +19,8 @@ from fastvit_cli.app import main
 from fastvit_cli.checkpoints.save import save_checkpoint
 from fastvit_cli.data.demo_drawing import draw_image
 
+pytestmark = pytest.mark.quick
+
 SHAPES = ("circle", "cross", "star", "heart", "ring")
 
 

@@ -32,6 +32,8 @@ from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
 
+pytestmark = pytest.mark.quick
+
 SMALL = Preprocessing(img_size=32)
 
 

@@ -16,7 +16,7 @@ EXACT = {
     "invert": [()],
     "solarize": [(0,), (26,), (128,), (256,)],
     "solarize_add": [(0,), (99,), (110,)],
-    "posterize": [(0,), (1,), (4,), (8,)],
+    "posterize": [(1,), (4,), (8,)],
     "brightness": [(0.1,), (0.55,), (1.0,), (1.9,)],
 }
 CLOSE = {
@@ -47,6 +47,11 @@ def test_tables_give_the_very_pixels(name: str) -> None:
     for arguments in EXACT[name]:
         for seed in range(4):
             assert _difference(name, arguments, photo_pixels(96, seed)).max() == 0
+
+
+def test_posterize_without_bits_is_black() -> None:
+    """As timm's RandAugment asks for it, and Pillow since 13 refuses it."""
+    assert not pixel_operations.posterize(photo_pixels(32), 0).any()
 
 
 @pytest.mark.parametrize("name", CLOSE)

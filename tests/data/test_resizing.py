@@ -10,6 +10,8 @@ from fastvit_cli.data.decoding import Box
 from fastvit_cli.data.picture import Picture
 from fastvit_cli.data.resizing import resize_and_center_crop, resize_crop, resized_side
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(

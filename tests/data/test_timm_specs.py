@@ -15,6 +15,8 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.timm_specs import is_spec, open_spec
 from fastvit_cli.errors import FastViTError
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:

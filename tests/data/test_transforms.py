@@ -18,6 +18,8 @@ from fastvit_cli.data.transforms import FAST, PIL, Augmentation, evaluation_tran
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
 
+pytestmark = pytest.mark.quick
+
 SIZE = Preprocessing(img_size=64)
 POLICIES = ["rand-m9-mstd0.5-inc1", "rand-m5-n3", "original-mstd0.5", "v0", "3a", "augmix-m3-w3", None]
 

@@ -13,6 +13,8 @@ from helpers.tiny_data import TINY_CLASSES, draw_tiny_data
 from fastvit_cli.data.timm_specs import open_spec
 from fastvit_cli.errors import FastViTError
 
+pytestmark = pytest.mark.quick
+
 
 def _write_shard(path: Path, members: list[tuple[str, bytes]], mode: str = "w") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)

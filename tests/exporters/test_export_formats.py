@@ -31,6 +31,8 @@ from fastvit_cli.models.fusion import fuse_all
 from fastvit_cli.runtimes.open import open_runtime
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
+pytestmark = pytest.mark.quick
+
 
 def _digest(result: ExportResult) -> list[tuple[str, str]]:
     """Names and hashes of all files that were written, snippets included."""

@@ -25,6 +25,8 @@ from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.runtimes.open import open_runtime
 from fastvit_cli.runtimes.torch_runtime import TorchRuntime
 
+pytestmark = pytest.mark.quick
+
 CPU = torch.device("cpu")
 
 

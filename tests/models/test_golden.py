@@ -14,6 +14,8 @@ from fastvit_cli.models.fusion import fuse_all, reparameterize
 from fastvit_cli.models.modules import LayerScale
 from fastvit_cli.models.network import FastViT
 
+pytestmark = pytest.mark.quick
+
 
 def skeleton(golden: GoldenVariant, fused: bool) -> FastViT:
     """Keys and shapes without values, which would take time to draw."""

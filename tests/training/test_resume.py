@@ -30,6 +30,8 @@ from fastvit_cli.training.stopping import Stop
 from fastvit_cli.training.train import TrainResult, run_training
 from fastvit_cli.training.train_options import TrainConfig
 
+pytestmark = pytest.mark.quick
+
 # Everything random is on: crops, policy, erasing, mixing, drop path.
 RANDOM = {
     "mixup": 0.2,

@@ -29,6 +29,8 @@ from fastvit_cli.training.run_folder import RunFolder
 from fastvit_cli.training.train import run_training
 from fastvit_cli.training.train_options import TrainConfig
 
+pytestmark = pytest.mark.quick
+
 OPTIONS = {
     "img_size": 32,
     "batch_size": 4,

@@ -19,6 +19,8 @@ from fastvit_cli.training.memory import saved_for_backward
 from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.train_step import Rates, Skipped, StepPosition, TrainStep
 
+pytestmark = pytest.mark.quick
+
 RATES = Rates(lr=1e-3, weight_decay=None)
 
 
