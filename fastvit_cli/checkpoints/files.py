@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fastvit_cli.atomic import replaced_when_done
+from fastvit_cli.checkpoints.find_network import find_network
 from fastvit_cli.checkpoints.metadata import METADATA_KEY
-from fastvit_cli.checkpoints.networks import find_network
 from fastvit_cli.checkpoints.stored import StoredTensor
 from fastvit_cli.checkpoints.torch_files import read_torch_file
 from fastvit_cli.errors import FastViTError, excerpt

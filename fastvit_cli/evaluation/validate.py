@@ -7,7 +7,7 @@ from pathlib import Path
 from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.model_classes import match_classes, with_mapped_classes, with_model_classes
-from fastvit_cli.data.orientation import lying_images
+from fastvit_cli.data.orientation_check import count_not_upright
 from fastvit_cli.data.samples import Unreadable
 from fastvit_cli.data.sources import DataChoice, open_images
 from fastvit_cli.data.transforms import evaluation_transform
@@ -115,7 +115,7 @@ def _prepare(
     preprocessing = opened.info.preprocessing.at_size(config.img_size).with_exif(config.exif, otherwise=False)
     opened.info.check_classifier()
     images, allowed = _labelled_images(config, opened, data, tell)
-    _tell_of_lying_images(config, opened, images, tell)
+    _tell_of_images_not_upright(config, opened, images, tell)
     if other is not None:
         _check_same_classes(opened, other)
         _tell_of_other_preprocessing(preprocessing, other.info.preprocessing, tell)
@@ -204,11 +204,11 @@ def _tell_of_other_preprocessing(shared: Preprocessing, others: Preprocessing, t
         tell.note(f"The model to compare asks for {', '.join(wants)}; both see the images of the first model.")
 
 
-def _tell_of_lying_images(config: ValidateConfig, opened: Runtime, images: Images, tell: Listeners) -> None:
+def _tell_of_images_not_upright(config: ValidateConfig, opened: Runtime, images: Images, tell: Listeners) -> None:
     """Say so where neither the file nor the user says whether images are turned upright, and it matters."""
     if tell.note is None or config.exif is not None or opened.info.preprocessing.exif is not None:
         return
-    lying, looked_at = lying_images(images)
+    lying, looked_at = count_not_upright(images)
     if lying:
         tell.note(
             f"By their EXIF orientation {lying} of {looked_at} images looked at are not upright. They are scored as "

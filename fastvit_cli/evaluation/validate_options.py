@@ -17,7 +17,7 @@ from fastvit_cli.options import (
 )
 from fastvit_cli.runtimes.engines import AUTO
 
-TABLE, CSV, JSON_LINES = FORMATS = ("table", "csv", "jsonl")
+TABLE, CSV, JSON_LINES = PRINT_FORMATS = ("table", "csv", "jsonl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,6 @@ class PredictConfig(EngineConfig):
     format: str = option(
         TABLE,
         "How to print; jsonl is one JSON object a line.",
-        choices=FORMATS,
+        choices=PRINT_FORMATS,
         panel=PANEL_OUTPUT,
     )

@@ -20,7 +20,7 @@ def build_optimizer(
     Args:
         groups: of parameters on their final device, each with its "weight_decay" (see `parameter_groups`).
         opt: one of `timm.optim.list_optimizers()`, in small or large letters.
-        lr: learning rate of all groups; "lr_scale" acts in `apply_schedules`.
+        lr: learning rate of all groups; "lr_scale" acts in `set_rates`.
         momentum: for the optimizers that have one; others ignore it.
 
     Raises:
@@ -47,7 +47,7 @@ def build_optimizer(
     return optimizer
 
 
-def apply_schedules(optimizer: torch.optim.Optimizer, lr: float, decay: float | None) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, lr: float, decay: float | None) -> None:
     """Set the rates of the next update.
 
     Args:

@@ -36,6 +36,6 @@ def cosine_weight_decay(initial: float, final: float, total_steps: int) -> Cosin
     """Weight decay from `initial` to `final` by half a cosine over `total_steps` updates.
 
     The reference's `CosineWDSchedule`, whose recurrence gives the same values but for rounding. Undecayed groups are
-    none of its business: `apply_schedules` leaves them at 0.
+    none of its business: `set_rates` leaves them at 0.
     """
     return CosineSchedule(peak=initial, floor=final, start=initial, warmup_steps=0, total_steps=total_steps)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # the names below are options of commands, whose help must no
 
 AUTO, TORCH, COMPILE, ONNXRUNTIME, COREML = "auto", "torch", "compile", "onnxruntime", "coreml"
 
-# From where on making an ONNX graph takes less time than ONNX Runtime saves, in multiply-adds: about 1,500 images of
+# Total multiply-adds above which converting to ONNX pays off: about 1,500 images of
 # t8 at 256 px. On two AVX-512 cores the graph took as long as 370 (busy machine) to 750 images (idle) in PyTorch.
 _REPAYS_CONVERSION = 1.0e12
 

@@ -1,4 +1,4 @@
-"""`--batch-size auto`: the largest batch that fits, found by trying real updates."""
+"""How many images at once: found for `--batch-size auto`, halved when the first steps run out of memory."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,10 +14,13 @@ from fastvit_cli.errors import FastViTError, WorkFailedError
 from fastvit_cli.options import AUTO
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import BatchSizeFound, BatchSizeTried, TrainEvent
-from fastvit_cli.training.memory import estimated_memory
+from fastvit_cli.training.memory_estimate import estimated_memory
 from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.train_step import Rates, StepPosition, TrainStep
+from fastvit_cli.training.trainer import Trainer
 
+_FIRST_STEPS = 5  # in which a batch that is too large shows
+_SMALLEST_BATCH = 2  # BatchNorm has no statistics of one image
 _SMALLEST = 8  # to begin with, where nothing else is asked for
 _LARGEST_ON_GPU, _LARGEST_ON_CPU = 1024, 64  # beyond these nothing becomes faster
 _UPDATES_AN_EPOCH = 10  # at least, where no --total-batch-size says how many images an update has
@@ -57,23 +60,23 @@ def _search(
     on_event: Callable[[TrainEvent], None],
     world: World,
 ) -> tuple[int, list[int]]:
-    """The size, and those it was chosen from. Of a function of its own, so that what it built is gone at its end."""
+    """The size, and those it was chosen from. A separate function, so that what it built is freed on return."""
     # Without compiling, which would take minutes for every size and needs no more memory; and without BatchNorm over
     # all processes, which would wait for those that try another size.
     smallest = replace(config, batch_size=2, total_batch_size=None, compile=False, sync_bn=False, world_size=1)
     trainer = build_trainer(smallest, data, loaded, on_event, replace(world, rank=0, size=1))
-    updater, device = trainer.updater, trainer.device
+    train_step, device = trainer.train_step, trainer.device
     sizes = candidate_sizes(config, len(trainer.train_loader.images), on_gpu=device.type != "cpu")
     # CUDA says when it has no more; elsewhere the system would swap, or end this process.
     free = None if device.type == "cuda" else free_memory_mb(device)
 
     def fits(size: int) -> bool:
         if free is not None:
-            needed = estimated_memory(replace(smallest, batch_size=size), updater.network)
+            needed = estimated_memory(replace(smallest, batch_size=size), train_step.network)
             if (needed.weights + needed.activations) / 2**20 > _SHARE_OF_MEMORY * free:
                 return False
         try:
-            _two_updates(updater, size)
+            _two_updates(train_step, size)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -93,7 +96,7 @@ def _search(
             f"Not even {sizes[0]} images at once fit into the memory of {device}.",
             "Pass a smaller --img-size or --variant, or end what else is running there.",
         )
-    return -world.all_reduce_max(-found), sizes
+    return -world.all_reduce_max(-found), sizes  # the smallest over all processes
 
 
 def candidate_sizes(config: TrainConfig, images: int, *, on_gpu: bool) -> list[int]:
@@ -146,13 +149,32 @@ def largest_that_fits(sizes: Sequence[int], fits: Callable[[int], bool]) -> int 
     return best
 
 
-def _two_updates(updater: TrainStep, size: int) -> None:
+def _two_updates(train_step: TrainStep, size: int) -> None:
     """The second one has all that the optimizer keeps beside it."""
-    info = updater.info
+    info = train_step.info
     side = info.preprocessing.img_size
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, info.num_classes, (size,), generator=generator)
     for number in range(2):
         batches = [Batch(images, labels, indices=())]
-        updater.update(batches, Rates(1e-6, None), StepPosition(0, number, number))
+        train_step.update(batches, Rates(1e-6, None), StepPosition(0, number, number))
+
+
+def with_half_the_batch(trainer: Trainer, error: RuntimeError | MemoryError) -> TrainConfig:
+    """Half the batch, accumulated twice as often: an update sees the same number of images.
+
+    Raises:
+        WorkFailedError: the run was under way already, or the batch cannot be halved.
+    """
+    config = trainer.config
+    half = config.batch_size // 2
+    pairs = 2 if config.mixup or config.cutmix else 1
+    under_way = trainer.epoch > 0 or trainer.step >= _FIRST_STEPS
+    # Of several processes the others wait in the middle of their step, and cannot start again.
+    if under_way or trainer.world.size > 1 or config.batch_size % (2 * pairs) or half < _SMALLEST_BATCH:
+        raise WorkFailedError(
+            f"The device is out of memory with {config.batch_size} images at once.",
+            "Pass a smaller --batch-size; --total-batch-size keeps the images an update. Or end what else is on it.",
+        ) from error
+    return replace(config, batch_size=half, total_batch_size=config.total_batch_size or config.batch_size)

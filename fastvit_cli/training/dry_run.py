@@ -17,7 +17,7 @@ from fastvit_cli.options import AUTO
 from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import TrainEvent
-from fastvit_cli.training.memory import Memory, estimated_memory
+from fastvit_cli.training.memory_estimate import Memory, estimated_memory
 from fastvit_cli.training.resolve_options import recipe_of
 from fastvit_cli.training.teacher import open_teacher
 from fastvit_cli.training.train_options import TrainConfig
@@ -84,7 +84,7 @@ def dry_run(
     config = find_batch_size(config, data, loaded, on_event)
     # A plan is worth reading on a machine that cannot download the teacher.
     trainer = build_trainer(replace(config, teacher=None), data, loaded, on_event)
-    network = trainer.updater.network
+    network = trainer.train_step.network
     started = time.perf_counter()
     with worker_death_explained(trainer.train_loader.options.workers):
         batch = next(trainer.train_loader.epoch())

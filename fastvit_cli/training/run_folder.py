@@ -71,7 +71,9 @@ class RunFolder:
             f"{row.images_per_second:.0f} images/s{' best' if row.is_best else ''}"
         )
 
-    def save_state(self, weights: FastViT, info: ModelInfo, finished_epochs: int, state: Mapping[str, Any]) -> None:
+    def save_mid_epoch(
+        self, weights: FastViT, info: ModelInfo, finished_epochs: int, state: Mapping[str, Any]
+    ) -> None:
         """Write all that `--resume` needs in the middle of an epoch, where the weights have no score."""
         if not self.writes:
             return

@@ -3,7 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -12,8 +12,8 @@ from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.data.workers import worker_death_explained
 from fastvit_cli.devices import describe_device, is_out_of_memory, release_memory
 from fastvit_cli.distributed import ALONE, World
-from fastvit_cli.errors import FastViTError, WorkFailedError
-from fastvit_cli.training.batch_size import find_batch_size
+from fastvit_cli.errors import FastViTError
+from fastvit_cli.training.batch_size import find_batch_size, with_half_the_batch
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
 from fastvit_cli.training.resume import check_weights
@@ -22,9 +22,6 @@ from fastvit_cli.training.same_data import refuse_other_data
 from fastvit_cli.training.stopping import Stop, Stopped, StopRequests, stop_requests
 from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.trainer import Trainer
-
-_FIRST_STEPS = 5  # in which a batch that is too large shows
-_SMALLEST_BATCH = 2  # BatchNorm has no statistics of one image
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def run_training(
             trainer = build_trainer(config, data, loaded, on_event, world)
             if folder is None:
                 folder = create_run_folder(config, _bytes_written(trainer), world)
-                owned.enter_context(_gone_after_a_failed_start(folder))
+                owned.enter_context(_removed_if_the_start_fails(folder))
                 owned.enter_context(folder.owned())
             if folder.has_state:
                 _go_on(trainer, folder)
@@ -103,7 +100,7 @@ def run_training(
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                config = _with_half_the_batch(trainer, error)
+                config = with_half_the_batch(trainer, error)
             # Only here, where the error is gone, whose frames hold the network and the batch: they would be missing
             # for the next.
             device = trainer.device
@@ -128,32 +125,13 @@ def _go_on(trainer: Trainer, folder: RunFolder) -> None:
 
 
 @contextlib.contextmanager
-def _gone_after_a_failed_start(folder: RunFolder) -> Iterator[None]:
+def _removed_if_the_start_fails(folder: RunFolder) -> Iterator[None]:
     """Remove a run of which nothing was saved when it fails, or it would stand in the way of the next try."""
     try:
         yield
     except FastViTError:
         folder.remove_unless_saved()
         raise
-
-
-def _with_half_the_batch(trainer: Trainer, error: RuntimeError | MemoryError) -> TrainConfig:
-    """The configuration for another try with as many images an update.
-
-    Raises:
-        WorkFailedError: the run was under way already, or the batch cannot be halved.
-    """
-    config = trainer.config
-    half = config.batch_size // 2
-    pairs = 2 if config.mixup or config.cutmix else 1
-    under_way = trainer.epoch > 0 or trainer.step >= _FIRST_STEPS
-    # Of several processes the others wait in the middle of their step, and cannot start again.
-    if under_way or trainer.world.size > 1 or config.batch_size % (2 * pairs) or half < _SMALLEST_BATCH:
-        raise WorkFailedError(
-            f"The device is out of memory with {config.batch_size} images at once.",
-            "Pass a smaller --batch-size; --total-batch-size keeps the images an update. Or end what else is on it.",
-        ) from error
-    return replace(config, batch_size=half, total_batch_size=config.total_batch_size or config.batch_size)
 
 
 def _run_epochs(
@@ -165,7 +143,7 @@ def _run_epochs(
 
     def save() -> None:
         nonlocal saved
-        folder.save_state(trainer.weights, trainer.info, len(trainer.history), trainer.state())
+        folder.save_mid_epoch(trainer.weights, trainer.info, len(trainer.history), trainer.state())
         saved = time.monotonic()
 
     def after_step() -> None:
@@ -201,7 +179,7 @@ def _describe(trainer: Trainer, folder: RunFolder) -> RunStarted:
     return RunStarted(
         run_dir=folder.path,
         variant=trainer.info.variant,
-        parameters=sum(parameter.numel() for parameter in trainer.updater.network.parameters()),
+        parameters=sum(parameter.numel() for parameter in trainer.train_step.network.parameters()),
         classes=trainer.info.num_classes,
         train_images=len(trainer.train_loader.images),
         val_images=len(trainer.val_loader.images),
@@ -236,6 +214,6 @@ def _result(trainer: Trainer, folder: RunFolder, seconds: float, stopped: Stop |
         images_per_second=median(speeds) if speeds else None,
         seconds=seconds,
         stopped=stopped,
-        skipped_updates=trainer.updater.skipped.total,
+        skipped_updates=trainer.train_step.skipped.total,
         history=history,
     )

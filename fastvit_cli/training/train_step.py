@@ -22,7 +22,7 @@ from fastvit_cli.models.network import FastViT
 from fastvit_cli.optim.clipping import clip_gradients
 from fastvit_cli.optim.losses import DistillationLoss, TrainingLoss
 from fastvit_cli.optim.moving_average import MovingAverage
-from fastvit_cli.optim.optimizer import apply_schedules, build_optimizer
+from fastvit_cli.optim.optimizer import build_optimizer, set_rates
 from fastvit_cli.optim.parameter_groups import parameter_groups
 from fastvit_cli.runtimes.base import normalize
 from fastvit_cli.training.teacher import Teacher
@@ -45,8 +45,8 @@ class StepPosition:
     """Where a train step stands in the run, counted from 0.
 
     Attributes:
-        step: of its epoch.
-        steps_before: in all epochs.
+        step: index within the epoch.
+        steps_before: updates since the run began.
     """
 
     epoch: int
@@ -165,7 +165,7 @@ class TrainStep:
 
         It is to be called once for each update, in their order.
         """
-        apply_schedules(self.optimizer, rates.lr, rates.weight_decay)
+        set_rates(self.optimizer, rates.lr, rates.weight_decay)
         if self._statistics:
             copy_all(self._kept_statistics, self._statistics)
         self.optimizer.zero_grad(set_to_none=True)

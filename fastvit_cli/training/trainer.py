@@ -76,7 +76,7 @@ class Trainer:
                 train_loader.images.labels.tolist(), start.info.num_classes, CLASS_WEIGHTS[config.class_weights]
             )
         )
-        self.updater = TrainStep(config, start.network, start.info, device, weights, teacher, world)
+        self.train_step = TrainStep(config, start.network, start.info, device, weights, teacher, world)
         self.steps = len(train_loader.images) // config.effective_batch_size
         self.schedule = CosineSchedule(
             peak=config.lr,
@@ -112,7 +112,7 @@ class Trainer:
     @property
     def weights(self) -> FastViT:
         """The weights that are scored and saved: the moving average where there is one."""
-        return self.updater.weights
+        return self.train_step.weights
 
     def train_epoch(self, on_event: Listener, after_step: Callable[[], None]) -> EpochDone:
         """Train what is left of the epoch and score it.
@@ -142,7 +142,7 @@ class Trainer:
         self.history.append(row)
         self.epoch, self.step = self.epoch + 1, 0
         self._loss_sum = self._hits = 0.0
-        self.updater.skipped.this_epoch = 0
+        self.train_step.skipped.this_epoch = 0
         return row
 
     def _compute_features(self, on_event: Listener, after_step: Callable[[], None]) -> None:
@@ -159,7 +159,7 @@ class Trainer:
     def _steps_left(self, on_event: Listener) -> Iterator[StepDone]:
         """Train the rest of the epoch; yields after each update."""
         # A frozen backbone stays as it is: its BatchNorms do not learn from the new images either.
-        self.updater.network.train(not self.config.freeze_backbone)
+        self.train_step.network.train(not self.config.freeze_backbone)
         first, size = self.step, self.config.accumulation
         loader = self.train_loader.epoch(self.epoch, first_batch=first * size)
         started = time.perf_counter()
@@ -168,10 +168,10 @@ class Trainer:
                 on_event(ImageUnreadable(bad.name, bad.reason))
             done_before = self.epoch * self.steps + self.step
             rates = self._rates(done_before)
-            outcome = self.updater.queue(batches, rates, StepPosition(self.epoch, self.step, done_before))
+            outcome = self.train_step.queue(batches, rates, StepPosition(self.epoch, self.step, done_before))
             self._unread.append((self.step, outcome))
             # The first one of an epoch is waited for, or there would be no loss to show.
-            self._read(all_but=1 if self.updater.runs_ahead and 0 < self.step < self.steps - 1 else 0)
+            self._read(all_but=1 if self.train_step.runs_ahead and 0 < self.step < self.steps - 1 else 0)
             self._tell_left_out(on_event)
             self.step += 1
             seconds = time.perf_counter() - started
@@ -193,7 +193,7 @@ class Trainer:
         while self._left_out:
             step = self._left_out.pop(0)
             on_event(UpdateSkipped(self.epoch + 1, step + 1))
-            self.updater.check_skipped(self.epoch, step, self.steps)
+            self.train_step.check_skipped(self.epoch, step, self.steps)
 
     def _rates(self, step: int) -> Rates:
         decay = None if self.decay_schedule is None else self.decay_schedule.at(step)
@@ -221,7 +221,7 @@ class Trainer:
 
     def _means(self) -> tuple[float, float]:
         """Loss and top-1 in percent of the epoch so far, over the updates that were made."""
-        made = max(1, self.step - len(self._unread) - self.updater.skipped.this_epoch)
+        made = max(1, self.step - len(self._unread) - self.train_step.skipped.this_epoch)
         return self._loss_sum / made, 100.0 * self._hits / (made * self.config.effective_batch_size)
 
     def _scored(
@@ -250,7 +250,7 @@ class Trainer:
             self._tell_deep_once(found.deep, on_event)
         seconds = time.perf_counter() - started
         if scores.not_finite == scores.num_images:
-            raise self.updater.diverged(f"the weights of epoch {self.epoch + 1} give no finite logits")
+            raise self.train_step.diverged(f"the weights of epoch {self.epoch + 1} give no finite logits")
         loss, top1 = self._means()
         return EpochDone(
             epoch=self.epoch + 1,
@@ -303,7 +303,7 @@ class Trainer:
         """Everything that changes, as tensors and plain values."""
         self._read()
         return {
-            **self.updater.state(),
+            **self.train_step.state(),
             "info": self.info.to_json(),
             "epoch": self.epoch,
             "step": self.step,
@@ -315,7 +315,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state()` gave."""
-        self.updater.restore(state)
+        self.train_step.restore(state)
         self.history = [EpochDone(**row) for row in state["history"]]
         self.epoch, self.step = state["epoch"], state["step"]
         self._loss_sum, self._hits = state["sums"].tolist()

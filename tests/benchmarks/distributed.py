@@ -40,10 +40,10 @@ def steps(options: argparse.Namespace, world: World, together: Barrier, seconds:
     info = ModelInfo(
         options.variant, "unfused", network.num_classes, default_preprocessing(get_variant(options.variant))
     )
-    updater = TrainStep(
+    train_step = TrainStep(
         TrainConfig(variant=options.variant, batch_size=options.batch_size), network, info, device, world=world
     )
-    updater.network.train()
+    train_step.network.train()
     size = options.img_size
     batch = Batch(
         torch.randint(0, 256, (options.batch_size, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2),
@@ -55,7 +55,7 @@ def steps(options: argparse.Namespace, world: World, together: Barrier, seconds:
             synchronize(device)
             together.wait()
             started = time.perf_counter()
-        updater.update((batch,), Rates(1e-3, None), 0, number, number)
+        train_step.update((batch,), Rates(1e-3, None), 0, number, number)
     synchronize(device)
     seconds.put(time.perf_counter() - started)
 

@@ -203,7 +203,7 @@ def test_a_state_is_saved_from_the_device_and_restored_to_it(
     updater = _updated(device, monkeypatch, {"output": str(tmp_path / "run")})
     folder = create_run_folder(updater.config, 0)
     with device.there():
-        folder.save_state(updater.weights, updater.info, 0, updater.state())
+        folder.save_mid_epoch(updater.weights, updater.info, 0, updater.state())
     state = folder.read_state()
     with device.there():
         updater.restore(state)

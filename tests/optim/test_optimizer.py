@@ -6,7 +6,7 @@ from torch import nn
 
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
-from fastvit_cli.optim.optimizer import apply_schedules, build_optimizer
+from fastvit_cli.optim.optimizer import build_optimizer, set_rates
 from fastvit_cli.optim.parameter_groups import parameter_groups
 
 
@@ -92,12 +92,12 @@ def test_schedules_set_rates_and_decays() -> None:
     def rates() -> list[tuple[float, float]]:
         return [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
 
-    apply_schedules(optimizer, 4e-3, None)
+    set_rates(optimizer, 4e-3, None)
     assert rates() == [(1e-3, 0.05), (4e-3, 0.0)]
-    apply_schedules(optimizer, 2e-3, 0.0)
+    set_rates(optimizer, 2e-3, 0.0)
     assert rates() == [(5e-4, 0.0), (2e-3, 0.0)]
     state = optimizer.state_dict()
     optimizer = build_optimizer(groups, opt="adamw", lr=1e-3)
     optimizer.load_state_dict(state)  # resumed where the decay was 0
-    apply_schedules(optimizer, 2e-3, 0.01)
+    set_rates(optimizer, 2e-3, 0.01)
     assert rates() == [(5e-4, 0.01), (2e-3, 0.0)]

@@ -10,7 +10,7 @@ from fastvit_cli.data import turbojpeg
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.training.dry_run import DryRun, dry_run
-from fastvit_cli.training.memory import saved_for_backward
+from fastvit_cli.training.memory_estimate import saved_for_backward
 from fastvit_cli.training.resolve_options import option_sources, resolve_config
 from fastvit_cli.training.train_options import TrainConfig
 

@@ -281,7 +281,7 @@ def test_the_first_network_is_gone_before_the_next_is_built(
     def watched(*args: Any) -> Trainer:
         alive_at_build.append(sum(network() is not None for network in networks))
         trainer = build(*args)
-        networks.append(weakref.ref(trainer.updater.network))
+        networks.append(weakref.ref(trainer.train_step.network))
         return trainer
 
     def small_device(images: torch.Tensor, info: object) -> torch.Tensor:

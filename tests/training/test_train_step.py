@@ -15,7 +15,7 @@ from fastvit_cli.models.network import FastViT
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.training import train_step
-from fastvit_cli.training.memory import saved_for_backward
+from fastvit_cli.training.memory_estimate import saved_for_backward
 from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.train_step import Rates, Skipped, StepPosition, TrainStep
 

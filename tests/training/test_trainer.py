@@ -72,7 +72,7 @@ def _made_up(trainer: Trainer, outcomes: Iterable[Outcome | None]) -> list[Rates
     """Let the updates come to these; returns the rates they are asked for."""
     asked: list[Rates] = []
     waiting = iter(outcomes)
-    skipped = trainer.updater.skipped
+    skipped = trainer.train_step.skipped
 
     def queue(_batches: object, rates: Rates, *_: object) -> Callable[[], Outcome | None]:
         asked.append(rates)
@@ -85,7 +85,7 @@ def _made_up(trainer: Trainer, outcomes: Iterable[Outcome | None]) -> list[Rates
 
         return read
 
-    trainer.updater.queue = queue  # type: ignore[method-assign, assignment]
+    trainer.train_step.queue = queue  # type: ignore[method-assign, assignment]
     return asked
 
 
@@ -96,7 +96,7 @@ def test_losses_read_a_step_later_come_to_the_same(tiny_data: Path, scored: list
     told = []
     for ahead in (False, True):
         trainer = _trainer(tiny_data, batch_size=4)
-        trainer.updater.runs_ahead = ahead
+        trainer.train_step.runs_ahead = ahead
         _made_up(trainer, outcomes)
         sums: list[list[float]] = []
         events: list[TrainEvent] = []
@@ -115,7 +115,7 @@ def test_losses_read_a_step_later_come_to_the_same(tiny_data: Path, scored: list
 def test_a_loss_is_shown_from_the_first_step_on(tiny_data: Path, scored: list[Scored]) -> None:
     scored.append(50.0)
     trainer = _trainer(tiny_data, batch_size=4)
-    trainer.updater.runs_ahead = True
+    trainer.train_step.runs_ahead = True
     _made_up(trainer, [Outcome(float(number), 4.0) for number in range(1, 7)])
     _, events = _train_epoch(trainer)
     steps = [event for event in events if isinstance(event, StepDone)]
@@ -191,7 +191,7 @@ def test_means_are_over_the_updates_that_were_made(tiny_data: Path, scored: list
 def test_batchnorms_of_a_frozen_backbone_learn_nothing(tiny_data: Path, scored: list[Scored], frozen: bool) -> None:
     scored.append(0.0)
     trainer = _trainer(tiny_data, freeze_backbone=frozen, mixup=0.0, cutmix=0.0)
-    network = trainer.updater.network
+    network = trainer.train_step.network
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     assert any("running_mean" in name for name in before)
     _train_epoch(trainer)

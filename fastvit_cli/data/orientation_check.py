@@ -11,7 +11,7 @@ from fastvit_cli.data.images import Images
 LOOKED_AT = 32
 
 
-def lying_images(images: Images) -> tuple[int, int]:
+def count_not_upright(images: Images) -> tuple[int, int]:
     """Of some images, spread evenly over the split: how many are not upright, and how many were looked at."""
     spread = np.unique(np.linspace(0, len(images) - 1, LOOKED_AT).round().astype(int))
     found = [turned for index in spread.tolist() if (turned := _is_turned(images, index)) is not None]

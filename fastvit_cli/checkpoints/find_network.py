@@ -9,8 +9,9 @@ from fastvit_cli.checkpoints.layouts import BLOCK_OF_A_FASTVIT, STEM_OF_A_FASTVI
 from fastvit_cli.checkpoints.stored import StateDicts, StoredTensor
 from fastvit_cli.errors import FastViTError, closest, excerpt
 
-# What most trainers, DataParallel and torch.compile put around a network: taking it off needs no word.
-_ORDINARY = frozenset(("state_dict", "model", "model_state_dict", "module", "_orig_mod"))
+# Wrappers are not listed: whatever stands before the name of the stem is removed. Removing one of these is ordinary,
+# and not reported to the user.
+_UNREPORTED_WRAPPERS = frozenset(("state_dict", "model", "model_state_dict", "module", "_orig_mod"))
 _EMA = re.compile(r"(?<![a-z])ema(?![a-z])", re.IGNORECASE)
 _COUNTERS = frozenset(("total_ops", "total_params"))  # that thop leaves in a network
 _MOST_NETWORKS = 16
@@ -33,8 +34,8 @@ class _Place:
         return _EMA.search(self.name) is not None
 
     @property
-    def said(self) -> str:
-        return f"'{excerpt(self.name)}'" if self.name else "the one that lies bare"
+    def quoted_name(self) -> str:
+        return f"'{excerpt(self.name)}'" if self.name else "the one at the top level"
 
 
 @dataclass(frozen=True)
@@ -62,10 +63,10 @@ def find_network(content: StateDicts, where: str, prefer_ema: bool = True, key: 
     chosen, why = _choose(places, where, prefer_ema, key)
     notes = []
     if why:
-        others = ", ".join(place.said for place in places if place is not chosen)
-        notes.append(f"The file holds {len(places)} networks: {chosen.said} is taken ({why}), not {others}.")
-    elif not _ORDINARY.issuperset(chosen.name.split(".")) and chosen.name:
-        notes.append(f"The network was found at {chosen.said} in the file.")
+        others = ", ".join(place.quoted_name for place in places if place is not chosen)
+        notes.append(f"The file holds {len(places)} networks: {chosen.quoted_name} is taken ({why}), not {others}.")
+    elif not _UNREPORTED_WRAPPERS.issuperset(chosen.name.split(".")) and chosen.name:
+        notes.append(f"The network was found at {chosen.quoted_name} in the file.")
     return FoundNetwork(chosen.tensors, (*notes, *_passed_over(content, places, chosen)))
 
 
@@ -109,7 +110,7 @@ def _belongs(name: str) -> bool:
 def _choose(places: list[_Place], where: str, prefer_ema: bool, key: str | None) -> tuple[_Place, str]:
     """The place that is meant and, where others are there too, why it is."""
     names = [place.name for place in places]
-    said = ", ".join(place.said for place in places)
+    said = ", ".join(place.quoted_name for place in places)
     if key is not None:
         if key not in names:
             raise FastViTError(
