@@ -80,11 +80,12 @@ class Session:
         signal.setitimer(signal.ITIMER_REAL, left)
         try:
             found = work(self)
-        except TimeoutError:
-            found = "left out: the time ended in it"
         except Exception as error:  # whatever it is, the other parts are of use
-            self.failed.append(name)
-            found = f"FAILED: {type(error).__name__}: {str(error).strip()[:300]}"
+            if time.monotonic() >= self.ends:  # a compiler hides its end in an error of its own
+                found = "left out: the time ended in it"
+            else:
+                self.failed.append(name)
+                found = f"FAILED: {type(error).__name__}: {str(error).strip()[:300]}"
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         self.say(name, found, time.monotonic() - began)
