@@ -18,7 +18,7 @@ PANEL_DATA = "Data"
 PANEL_OUTPUT = "Output"
 MAX_IMG_SIZE = 8192  # up to here the first layer of the widest network has less than 2**31 values for an image
 _PATHS = frozenset(("FILE", "FOLDER", "PATH", "DATA", "RUN", "IMAGE", "NAME|FILE"))  # metavars of options
-AUTO_WORD, AUTO = "auto", -1  # as it is typed, and as the value that stands for it
+AUTO_WORD, AUTO_NUMBER = "auto", -1  # as it is typed, and as the value that stands for it
 _KEY = "fastvit_option"
 
 
@@ -32,7 +32,7 @@ class OptionSpec:
         metavar: placeholder of the value; None takes the type's.
         choices: the allowed values, shown and checked.
         minimum, maximum: inclusive bounds of a number.
-        auto: a number that may also be typed as auto, to be found out later; its value is then `AUTO`.
+        auto: a number that may also be typed as auto, to be found out later; its value is then `AUTO_NUMBER`.
         default_text: what `--help` shows instead of the default, for defaults worked out later.
         positional: typed without a name, any number of times.
     """
@@ -114,7 +114,7 @@ def _check_text(flag: str, text: str, spec: OptionSpec) -> None:
 
 
 def _check_value(flag: str, value: Any, spec: OptionSpec) -> None:
-    if spec.auto and value == AUTO:
+    if spec.auto and value == AUTO_NUMBER:
         return
     if spec.choices and value not in spec.choices:
         raise FastViTError(

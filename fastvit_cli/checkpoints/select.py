@@ -62,7 +62,7 @@ class ModelSource:
 
 
 def select_source(config: ModelConfig, *, random_allowed: bool, default_variant: str | None = None) -> ModelSource:
-    """Apply the rule that all commands share.
+    """Which model is meant: --ckpt, else --variant, else the newest run.
 
     Args:
         random_allowed: whether `--variant` without weights is a model for this command.

@@ -14,7 +14,7 @@ from fastvit_cli.distributed import find_world
 from fastvit_cli.errors import EXIT_INTERRUPTED, FastViTError
 from fastvit_cli.limits import refuse_small_address_space
 from fastvit_cli.options import (
-    AUTO,
+    AUTO_NUMBER,
     AUTO_WORD,
     ComputeConfig,
     OptionSpec,
@@ -83,7 +83,7 @@ def command_line(command: str, given: dict[str, Any], session: Session) -> list[
             words.append(flag if value else f"--no-{flag[2:]}")
         else:
             values = value if isinstance(value, tuple) else (value,)
-            words += [f"{flag}={AUTO_WORD if single == AUTO else single}" for single in values]
+            words += [f"{flag}={AUTO_WORD if single == AUTO_NUMBER else single}" for single in values]
     return words + [f"--{key}" for key in _OUTPUT_OPTIONS if getattr(session, key)]
 
 
@@ -126,7 +126,7 @@ def _number_parser(flag: str, kind: type[int] | type[float], auto: bool) -> Call
 
     def parse(text: str) -> float:
         if auto and text.strip().lower() == AUTO_WORD:
-            return AUTO
+            return AUTO_NUMBER
         try:
             return kind(text)
         except ValueError:

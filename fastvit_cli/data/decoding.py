@@ -1,4 +1,4 @@
-"""Encoded images to RGB pixels, the same that PIL gives; of deep grey images, those of `deep_images`.
+"""Encoded images to 8-bit RGB, exactly as PIL does it; `deep_images` converts grey images of more bits.
 
 JPEGs, which most data sets hold, go through libjpeg-turbo by way of simplejpeg; everything it does not take, and
 everything that is odd, goes through PIL. Of the libraries that wrap libjpeg-turbo (simplejpeg, OpenCV, torchvision,
@@ -117,7 +117,7 @@ def _decode_with_pil(encoded: "bytes | Image", exif: bool) -> Decoded:
         if deep is None:
             return Decoded(np.array((ImageOps.exif_transpose(image) if exif else image).convert("RGB")))
         pixels = np.repeat(to_8_bits(image)[..., np.newaxis], 3, axis=2)
-        return Decoded(_upright(pixels, _orientation(image)) if exif else pixels, deep)
+        return Decoded(_upright(pixels, _orientation_of(image)) if exif else pixels, deep)
 
 
 def _refuse_bomb(width: int, height: int) -> None:
@@ -128,10 +128,10 @@ def _refuse_bomb(width: int, height: int) -> None:
 def orientation(encoded: bytes) -> int:
     """How EXIF says that the image lies: 1 is upright."""
     with open_image(encoded) as image:
-        return _orientation(image)
+        return _orientation_of(image)
 
 
-def _orientation(image: "Image") -> int:
+def _orientation_of(image: "Image") -> int:
     value: Any = image.getexif().get(_EXIF_ORIENTATION, 1)
     return value if isinstance(value, int) else 1
 

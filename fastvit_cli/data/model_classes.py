@@ -89,7 +89,7 @@ def with_mapped_classes(images: Images, num_classes: int, class_names: tuple[str
 
 
 def _imagenet_match(images: Images, num_classes: int, class_names: tuple[str, ...] | None) -> ClassMatch | None:
-    """Where the model has each synset, for folders named by ImageNet's synsets and a model that is not."""
+    """Where the model has each synset, for folders named by synset and a model whose classes are not."""
     if num_classes != IMAGENET_CLASSES or set(images.class_names) <= set(class_names or ()):
         return None
     synsets = synset_indices()

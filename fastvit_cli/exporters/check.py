@@ -85,7 +85,7 @@ def check_export(
     path: Path,
     reference: Runtime,
     real: RealImages | None,
-    form: str,
+    precision: str,
     problems: tuple[str, ...],
     seed: int = 0,
     on_progress: Callable[[int, int], None] | None = None,
@@ -93,7 +93,7 @@ def check_export(
     """Run the written file beside the network it was made from.
 
     Args:
-        form: the precision, or the compression; see `TOLERANCES`.
+        precision: the precision, or the compression; see `TOLERANCES`.
         real: images beside the random ones.
         problems: what the inspection of the file found already.
         on_progress: called with the images compared so far and their number.
@@ -117,7 +117,7 @@ def check_export(
         return CheckResult(
             None, None, None, None, None, 0, False, f"tried to run it on {words}", (*problems, error.message)
         )
-    tolerance = TOLERANCES[form] * comparison.max_abs_logit
+    tolerance = TOLERANCES[precision] * comparison.max_abs_logit
     problems += _numeric_problems(comparison, tolerance)
     method = f"{exported.engine} on {words}"
     if isinstance(exported, CoreMLEvaluator):
@@ -126,7 +126,7 @@ def check_export(
         )
     if isinstance(exported, CoreMLEvaluator) and sys.platform == "darwin":
         emulated = torch.cat([found for _, found in logits])
-        rounding = min(TOLERANCES[form], TOLERANCES["fp16"]) * comparison.max_abs_logit
+        rounding = min(TOLERANCES[precision], TOLERANCES["fp16"]) * comparison.max_abs_logit
         problems += _problems_on_a_mac(exported, emulated, everything, rounding)
         method += f", and predicted by Core ML on this Mac{_compute_plan(path)}"
     finite = math.isfinite(comparison.max_abs_error)

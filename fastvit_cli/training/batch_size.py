@@ -11,7 +11,7 @@ from fastvit_cli.data.sources import DataChoice
 from fastvit_cli.devices import free_memory_mb, is_out_of_memory, release_memory
 from fastvit_cli.distributed import ALONE, World
 from fastvit_cli.errors import FastViTError, WorkFailedError
-from fastvit_cli.options import AUTO
+from fastvit_cli.options import AUTO_NUMBER
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import BatchSizeFound, BatchSizeTried, TrainEvent
 from fastvit_cli.training.memory_estimate import estimated_memory
@@ -43,7 +43,7 @@ def find_batch_size(
         FastViTError: whatever would end the run before its first step.
         WorkFailedError: not even the smallest batch fits.
     """
-    if config.batch_size != AUTO:
+    if config.batch_size != AUTO_NUMBER:
         return config
     found, sizes = _search(config, data, loaded, on_event, world)
     config = replace(config, batch_size=found)

@@ -13,7 +13,7 @@ from fastvit_cli.data.workers import worker_death_explained
 from fastvit_cli.devices import describe_device
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.cost import Cost, network_cost
-from fastvit_cli.options import AUTO
+from fastvit_cli.options import AUTO_NUMBER
 from fastvit_cli.training.batch_size import find_batch_size
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import TrainEvent
@@ -79,7 +79,7 @@ def dry_run(
     Raises:
         FastViTError: whatever would end the run before its first step.
     """
-    if config.batch_size == AUTO:
+    if config.batch_size == AUTO_NUMBER:
         sources = {**sources, "batch_size": f"{sources['batch_size']}, found"}
     config = find_batch_size(config, data, loaded, on_event)
     # A plan is worth reading on a machine that cannot download the teacher.

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 
-from fastvit_cli.options import AUTO
+from fastvit_cli.options import AUTO_NUMBER
 from fastvit_cli.training.train_options import TrainConfig
 
 _FEWEST_EPOCHS = 10
@@ -26,7 +26,7 @@ def fit_to_data(config: TrainConfig, given: Collection[str], images: int) -> tup
     if updates is None:
         return config, ()
     notes: list[str] = []
-    if config.batch_size == AUTO:  # for features, which take next to no memory; else it is found later
+    if config.batch_size == AUTO_NUMBER:  # for features, which take next to no memory; else it is found later
         config = replace(config, batch_size=_FEATURES_AT_ONCE)
     if config.total_batch_size is None and "batch_size" not in given:
         size = config.batch_size

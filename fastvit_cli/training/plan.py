@@ -10,7 +10,7 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.select import CONFIG, ModelSource, load_source, select_source
 from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE, DataChoice, choose_data, open_images
 from fastvit_cli.distributed import ALONE, World
-from fastvit_cli.options import AUTO, ModelConfig
+from fastvit_cli.options import AUTO_NUMBER, ModelConfig
 from fastvit_cli.training import resume
 from fastvit_cli.training.fit_to_data import fit_to_data
 from fastvit_cli.training.given_options import GivenOptions, StoredRun
@@ -98,7 +98,7 @@ def _plan_new_run(given: GivenOptions, steps: PlanSteps) -> RunPlan:
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
     config, fitted = _fitted(config, given, data)
     # The run's config.yaml must mean the same for any number of processes.
-    if given.processes > 1 and config.batch_size != AUTO:
+    if given.processes > 1 and config.batch_size != AUTO_NUMBER:
         config = replace(config, total_batch_size=config.effective_batch_size)
     precedence = " What the --config file sets goes before it." if given.in_file else ""
     steps.on_event(PlanNote(f"Recipe: {recipe.name} ({recipe.reason}).{precedence}"))
@@ -131,7 +131,7 @@ def _plan_resumed_run(given: GivenOptions, run: StoredRun, steps: PlanSteps, wor
     for note in _notes_on_files(run, state, folder):
         steps.on_event(PlanNote(note, is_warning=True))
     wanted = given.wanted
-    if wanted.get("batch_size") == AUTO:
+    if wanted.get("batch_size") == AUTO_NUMBER:
         del wanted["batch_size"]  # it was found when the run began
     changeable = resume.may_change(state)
     resume.refuse_other_options({**run.options, "output": str(run.path)}, wanted, changeable)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastvit_cli.errors import FastViTError, closest, excerpt
-from fastvit_cli.options import AUTO, AUTO_WORD, option_spec
+from fastvit_cli.options import AUTO_NUMBER, AUTO_WORD, option_spec
 from fastvit_cli.training.recipe_files import read_recipe
 from fastvit_cli.training.train_options import TrainConfig
 
@@ -92,7 +92,7 @@ def _checked_values(content: Any, where: str) -> dict[str, Any]:
             )
         if name == _TYPED_ONLY:
             raise FastViTError(f"{where} sets '{raw_name}', which no file may.", f"Take it out, and type --{name}.")
-        value = AUTO if value == AUTO_WORD and name in autos else value
+        value = AUTO_NUMBER if value == AUTO_WORD and name in autos else value
         values[name] = _checked_type(name, value, types[name], where)
     return values
 

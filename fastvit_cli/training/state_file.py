@@ -25,7 +25,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     with replaced_when_done(path) as temporary:
         try:
             torch.save({**state, _CHECKSUM: content_checksum(state)}, temporary)
-        except RuntimeError as error:  # a disguise of an OSError that does not tell which
+        except RuntimeError as error:  # torch raises it in place of the OSError, and does not say which
             raise FastViTError(
                 f"Writing '{path}' failed; most often the disk is full.",
                 "Free some space and go on with --resume: what was saved before is still there.",

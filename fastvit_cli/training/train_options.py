@@ -7,7 +7,7 @@ from fastvit_cli.data.data_options import RANDOM, DataConfig
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.variants import get_variant
 from fastvit_cli.options import (
-    AUTO,
+    AUTO_NUMBER,
     MAX_IMG_SIZE,
     PANEL_DATA,
     PANEL_MODEL,
@@ -311,7 +311,7 @@ class TrainConfig(ModelConfig, DataConfig):
         if self.min_lr > self.lr:
             raise FastViTError(f"--min-lr {self.min_lr:g} is above --lr {self.lr:g}.", "Pass a smaller --min-lr.")
         at_once, total = self.batch_size * self.world_size, self.total_batch_size
-        if total is not None and self.batch_size != AUTO and total % at_once:
+        if total is not None and self.batch_size != AUTO_NUMBER and total % at_once:
             processes = f" in {self.world_size} processes" if self.world_size > 1 else ""
             raise FastViTError(
                 f"--total-batch-size {total} is no multiple of --batch-size {self.batch_size}{processes}.",
@@ -333,7 +333,7 @@ class TrainConfig(ModelConfig, DataConfig):
                 f"--cooldown-epochs {self.cooldown_epochs} leaves none of the {self.epochs} epochs.",
                 "Pass fewer, or more --epochs.",
             )
-        if (self.mixup or self.cutmix) and self.batch_size != AUTO and self.batch_size % 2:
+        if (self.mixup or self.cutmix) and self.batch_size != AUTO_NUMBER and self.batch_size % 2:
             raise FastViTError(
                 f"Mixup and cutmix pair the images of a batch, and --batch-size {self.batch_size} is odd.",
                 f"Pass --batch-size {self.batch_size + 1}, or --mixup 0 --cutmix 0.",

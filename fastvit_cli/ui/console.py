@@ -1,4 +1,4 @@
-"""Where text is shown, as long as somebody reads it."""
+"""rich's console, safe against closed pipes and control characters."""
 
 import contextlib
 import errno

@@ -10,7 +10,7 @@ from helpers.program import run
 from fastvit_cli.data.sources import choose_data
 from fastvit_cli.distributed import World
 from fastvit_cli.errors import FastViTError
-from fastvit_cli.options import AUTO
+from fastvit_cli.options import AUTO_NUMBER
 from fastvit_cli.training.batch_size import candidate_sizes, find_batch_size, largest_that_fits
 from fastvit_cli.training.train_options import TrainConfig
 from fastvit_cli.training.train_step import TrainStep
@@ -19,7 +19,7 @@ SHORT = ("--img-size", 32, "--workers", 0, "--epochs", 1)
 
 
 def _config(**changes: object) -> TrainConfig:
-    return TrainConfig(**{"batch_size": AUTO, "mixup": 0.0, "cutmix": 0.0, **changes})
+    return TrainConfig(**{"batch_size": AUTO_NUMBER, "mixup": 0.0, "cutmix": 0.0, **changes})
 
 
 @pytest.mark.parametrize(

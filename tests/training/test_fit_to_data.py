@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastvit_cli.options import AUTO
+from fastvit_cli.options import AUTO_NUMBER
 from fastvit_cli.training.fit_to_data import fit_to_data
 from fastvit_cli.training.train_options import TrainConfig
 
@@ -38,7 +38,7 @@ def test_what_was_given_stays() -> None:
 
 
 def test_the_batch_size_of_features_is_not_searched_for() -> None:
-    config, _ = fit_to_data(_config(batch_size=AUTO), ("batch_size",), 640)
+    config, _ = fit_to_data(_config(batch_size=AUTO_NUMBER), ("batch_size",), 640)
     assert (config.batch_size, config.epochs) == (32, 40)
 
 
