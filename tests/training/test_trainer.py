@@ -198,3 +198,14 @@ def test_batchnorms_of_a_frozen_backbone_learn_nothing(tiny_data: Path, scored: 
     same = {torch.equal(before[name], buffer) for name, buffer in network.named_buffers()}
     assert same == {frozen}
     assert network.head.fc.weight.grad is not None
+
+
+def test_folded_weights_score_as_the_weights_do(tiny_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = []
+    for repays in (1, 1000):
+        monkeypatch.setattr(trainer_module, "_IMAGES_THAT_REPAY_FOLDING", repays)
+        rows.append(_train_epoch(_trainer(tiny_data))[0])
+    folded, plain = rows
+    assert folded.val_loss == pytest.approx(plain.val_loss, rel=1e-5)
+    assert folded.val_top1 == plain.val_top1
+    assert folded.train_loss == plain.train_loss
