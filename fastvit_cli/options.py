@@ -156,6 +156,14 @@ class ComputeConfig:
         check_values(self)
 
 
+@dataclass(frozen=True)
+class TrainedData:
+    """What a model was trained on, as `--data` and `--val-split` take it."""
+
+    data: str
+    val_split: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(ComputeConfig):
     """Which model: a file, else published or random weights of a variant, else the newest run."""

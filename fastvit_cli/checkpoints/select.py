@@ -18,7 +18,7 @@ from fastvit_cli.formats import FOLDER_SUFFIXES, Format, format_of
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
-from fastvit_cli.options import ModelConfig
+from fastvit_cli.options import ModelConfig, TrainedData
 from fastvit_cli.yaml_files import read_yaml_file
 
 RUNS = Path("runs")
@@ -184,19 +184,19 @@ def load_source(source: ModelSource, num_classes: int | None = None) -> LoadedMo
     return loaded
 
 
-def trained_on(path: Path | None, info: ModelInfo) -> str | None:
-    """The data set a model was trained on, as `--data` takes it; None where nothing says.
+def trained_on(path: Path | None, info: ModelInfo) -> TrainedData | None:
+    """The data set a model was trained on; None where nothing says.
 
     Exported files are given to others and do not name a folder; the run folder they still lie in does.
     """
-    if info.data is not None or path is None:
-        return info.data
-    try:
-        options = read_yaml_file(path.parent / CONFIG)
-    except (OSError, FastViTError):
-        return None
-    data = options.get("data") if isinstance(options, dict) else None
-    return data if isinstance(data, str) else None
+    said: object = {**info.recipe, "data": info.data}
+    if info.data is None and path is not None:
+        try:
+            said = read_yaml_file(path.parent / CONFIG)
+        except (OSError, FastViTError):
+            return None
+    data, val_split = (said.get("data"), said.get("val_split")) if isinstance(said, dict) else (None, None)
+    return TrainedData(data, val_split if isinstance(val_split, float) else None) if isinstance(data, str) else None
 
 
 def check_variant(source: ModelSource, info: ModelInfo) -> None:

@@ -95,7 +95,8 @@ def _subject(model: ModelConfig, session: Session) -> "Subject":
     if info.variant == OTHER_VARIANT:
         session.note(f"{source.name} is of another program: it is timed as it is, its operations are not counted.")
     if source.path is not None:
-        top1, top1_source, top1_data = info.top1, "measured", trained_on(source.path, info)
+        trained = trained_on(source.path, info)
+        top1, top1_source, top1_data = info.top1, "measured", trained.data if trained else None
     else:
         published = source.hub.published_top1 if source.hub else get_variant(info.variant).top1
         top1, top1_source, top1_data = published, "published", None

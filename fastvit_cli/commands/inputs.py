@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
-from fastvit_cli.options import ModelConfig
+from fastvit_cli.options import ModelConfig, TrainedData
 from fastvit_cli.ui.session import Bar, Session
 
 if TYPE_CHECKING:
@@ -62,18 +62,18 @@ def announced_weights(source: "ModelSource", session: Session, label: str) -> "L
     return loaded
 
 
-def announced_data(data: str | None, from_checkpoint: str | None, session: Session) -> "DataChoice":
+def announced_data(data: str | None, trained: TrainedData | None, session: Session) -> "DataChoice":
     """`choose_data`, with a bar while the demo is drawn for the first time, and a line that says what was chosen.
 
     Raises:
         FastViTError: the folder is not there.
     """
-    choice = _chosen_data(data, from_checkpoint, session)
+    choice = _chosen_data(data, trained, session)
     session.note(f"Data: {choice.name} ({choice.reason}).")
     return choice
 
 
-def _chosen_data(data: str | None, from_checkpoint: str | None, session: Session) -> "DataChoice":
+def _chosen_data(data: str | None, trained: TrainedData | None, session: Session) -> "DataChoice":
     from fastvit_cli.data.sources import choose_data
 
     with ExitStack() as stack:
@@ -84,7 +84,7 @@ def _chosen_data(data: str | None, from_checkpoint: str | None, session: Session
             bar = bar or stack.enter_context(session.bar("Drawing the demo images, once"))
             bar.update(done, total)
 
-        return choose_data(data, from_checkpoint, on_progress)
+        return choose_data(data, trained, on_progress)
 
 
 def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfig", session: Session) -> int:
@@ -152,6 +152,7 @@ def real_images_of(
         FastViTError: `--data` is no data set, or lacks a split; or there are no images but the demo's, and they will
             not do.
     """
+    from fastvit_cli.checkpoints.select import trained_on
     from fastvit_cli.data.class_folders import FOLDER_HINT
     from fastvit_cli.data.sources import DEMO, is_named
     from fastvit_cli.errors import FastViTError
@@ -166,7 +167,7 @@ def real_images_of(
             FOLDER_HINT,
         )
     try:
-        return load(announced_data(data, info.data, session))
+        return load(announced_data(data, trained_on(None, info), session))
     except FastViTError as error:
         if data is not None or info.data is None or not any_will_do:
             raise

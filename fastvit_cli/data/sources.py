@@ -12,10 +12,12 @@ from fastvit_cli.data.class_folders import FOLDER_HINT, IMAGES_HINT, Progress, s
 from fastvit_cli.data.class_map import apply, read_class_map, some
 from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
+from fastvit_cli.data.held_out import held_out_part
 from fastvit_cli.data.images import ImageFolder, Images, relabel
 from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, open_spec
 from fastvit_cli.errors import FastViTError, closest
+from fastvit_cli.options import TrainedData
 
 DEMO = "demo"
 ENVIRONMENT_VARIABLE = "FASTVIT_DATA"
@@ -31,19 +33,24 @@ class DataChoice:
         name: what `--data` would be to get it again.
         root: folder with the splits; None for a data set that timm reads.
         reason: why this one, for the user to read.
+        val_split: share of each class that is held out for validation where the folder has no splits; None takes the
+            folder as the split that is asked for.
     """
 
     name: str
     root: Path | None
     reason: str
+    val_split: float | None = None
 
 
 def choose_data(
     data: str | None,
-    from_checkpoint: str | None = None,
+    trained: TrainedData | None = None,
     on_demo_progress: Callable[[int, int], None] | None = None,
 ) -> DataChoice:
     """Decide which data set is meant, and draw the demo when it is that and not there yet.
+
+    Of the folder that a model was trained on the same images are held out.
 
     Raises:
         FastViTError: the folder is not there.
@@ -51,8 +58,8 @@ def choose_data(
     environment = os.environ.get(ENVIRONMENT_VARIABLE)
     if data is not None:
         name, reason = data, "--data"
-    elif from_checkpoint is not None:
-        name, reason = from_checkpoint, "what the checkpoint was trained on"
+    elif trained is not None:
+        name, reason = trained.data, "what the checkpoint was trained on"
     elif environment:
         name, reason = environment, ENVIRONMENT_VARIABLE
     else:
@@ -64,7 +71,9 @@ def choose_data(
     root = Path(name).expanduser()
     if not root.is_dir():
         raise FastViTError(f"There is no data folder '{name}' ({reason}).", f"{_near(root)}{FOLDER_HINT}")
-    return DataChoice(absolute_name(name), root.resolve(), reason)
+    absolute = absolute_name(name)
+    val_split = trained.val_split if trained is not None and trained.data == absolute else None
+    return DataChoice(absolute, root.resolve(), reason, val_split)
 
 
 def absolute_name(data: str) -> str:
@@ -107,19 +116,31 @@ def open_images(
             map.
     """
     known = None if class_map is None else read_class_map(Path(class_map).expanduser())
-    images = open_spec(data.name, split) if data.root is None else open_split(data.root, split, on_progress)
+    images = (
+        open_spec(data.name, split)
+        if data.root is None
+        else open_split(data.root, split, on_progress, data.val_split)
+    )
     return images if known is None else apply(images, known)
 
 
-def open_split(root: Path, split: str, on_progress: Progress | None = None) -> ImageFolder:
+def open_split(
+    root: Path, split: str, on_progress: Progress | None = None, val_split: float | None = None
+) -> ImageFolder:
     """List the images of one split: `root/<split>/<class>/**`, or `root/<class>/**` when `root` is a split itself.
+
+    With `val_split` class folders without splits are divided: see `held_out_part`.
 
     A class of which there are no images to train on is refused; other splits may lack some.
 
     Raises:
         FastViTError: no such split, no class folders, or a class without images.
     """
-    images = open_indexed(_split_folder(root, split), on_progress)
+    if val_split is not None and split in ("train", "val") and not has_splits(root):
+        _refuse_data_sets_inside(root)
+        images = held_out_part(open_indexed(root, on_progress), val_split, split)
+    else:
+        images = open_indexed(_split_folder(root, split), on_progress)
     empty = _classes_without_images(images)
     if empty and split == "train":
         alone = f"The class folder '{images.root / empty[0]}' holds no images."
@@ -128,6 +149,35 @@ def open_split(root: Path, split: str, on_progress: Progress | None = None) -> I
             passed_over_words(images.passed_over) or f"{IMAGES_HINT} Or remove it.",
         )
     return images
+
+
+def has_splits(root: Path) -> bool:
+    """Whether a folder has one for a split, and not class folders alone."""
+    return (root / "train").is_dir() or bool(_split_folders(root, "train"))
+
+
+def _split_folders(root: Path, split: str) -> dict[str, str]:
+    """The folders that are splits, and which; that of `split` may have the name alone."""
+    # A class may be called train, or valid: but it holds images, and a split holds folders.
+    return {name: of for name in subfolders(root) if (of := _split_named(name, split)) and subfolders(root / name)}
+
+
+def held_out_words(data: DataChoice) -> str:
+    """What to say of images that are held out of folders without splits; nothing where none are."""
+    if data.root is None or data.val_split is None or has_splits(data.root):
+        return ""
+    return (
+        f"The folder has no splits: {100 * data.val_split:g} % of each class are held out for validation, by content."
+    )
+
+
+def _refuse_data_sets_inside(root: Path) -> None:
+    for name in subfolders(root):
+        if has_splits(root / name):
+            raise FastViTError(
+                f"'{root}' holds no classes but data sets: '{name}' has splits of its own.",
+                f"Pass --data '{root / name}'.",
+            )
 
 
 def _split_folder(root: Path, split: str) -> Path:
@@ -139,8 +189,7 @@ def _split_folder(root: Path, split: str) -> Path:
     if (root / split).is_dir():
         return root / split
     names = subfolders(root)
-    # A class may be called train, or valid: but it holds images, and a split holds folders.
-    there = {name: of for name in names if (of := _split_named(name, split)) and subfolders(root / name)}
+    there = _split_folders(root, split)
     found = [name for name, of in there.items() if of == _split_named(split, split)]
     if len(found) > 1:
         raise FastViTError(

@@ -9,7 +9,7 @@ from fastvit_cli.data.loader import ImageLoader, LoaderOptions
 from fastvit_cli.data.model_classes import match_classes, with_mapped_classes, with_model_classes
 from fastvit_cli.data.orientation_check import count_not_upright
 from fastvit_cli.data.samples import Unreadable
-from fastvit_cli.data.sources import DataChoice, open_images
+from fastvit_cli.data.sources import DataChoice, held_out_words, open_images
 from fastvit_cli.data.transforms import evaluation_transform
 from fastvit_cli.data.workers import resolve_workers, worker_death_explained
 from fastvit_cli.distributed import ALONE, World
@@ -180,6 +180,9 @@ def _labelled_images(
     """The split, labelled by the classes that the model may choose from, and which those are; None for all."""
     info = opened.info
     images = open_images(data, config.split, config.class_map, tell.progress)
+    held_out = held_out_words(data)
+    if held_out and tell.note is not None:
+        tell.note(f"{held_out} Scored is the {config.split} part of them.")
     if config.class_map is not None:
         images = with_mapped_classes(images, info.num_classes, info.class_names)
     else:

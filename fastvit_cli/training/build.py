@@ -8,7 +8,7 @@ from fastvit_cli.data.images import Images
 from fastvit_cli.data.loader import EVALUATION_BATCH_SIZE, ImageLoader, LoaderOptions
 from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.randomness import seed_everything
-from fastvit_cli.data.sources import DataChoice, open_images, with_training_classes
+from fastvit_cli.data.sources import DataChoice, held_out_words, open_images, with_training_classes
 from fastvit_cli.data.transforms import Augmentation, evaluation_transform, training_transform
 from fastvit_cli.data.workers import resolve_workers
 from fastvit_cli.devices import use_device
@@ -48,10 +48,11 @@ def build_trainer(
     )
     val_images, lacking = with_training_classes(val_images, train_images)
     few = _check_enough(config, train_images)
+    held_out = held_out_words(data)
     passed_over = passed_over_words(train_images.passed_over, val_images.passed_over)
     seed_everything(config.seed)
     start = build_initial_model(config, loaded, train_images, data.name)
-    start = replace(start, notes=(*start.notes, *few, *lacking, *((passed_over,) if passed_over else ())))
+    start = replace(start, notes=(*start.notes, *few, *lacking, *filter(None, (held_out, passed_over))))
     teacher = open_teacher(config, start.info, train_images, device) if config.distils else None
     if teacher is not None and teacher.assumed:
         start = replace(start, notes=(*start.notes, f"Teacher: {teacher.assumed}"))

@@ -10,7 +10,7 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.select import CONFIG, ModelSource, load_source, select_source
 from fastvit_cli.data.sources import DEMO, ENVIRONMENT_VARIABLE, DataChoice, choose_data, open_images
 from fastvit_cli.distributed import ALONE, World
-from fastvit_cli.options import AUTO_NUMBER, ModelConfig
+from fastvit_cli.options import AUTO_NUMBER, ModelConfig, TrainedData
 from fastvit_cli.training import resume
 from fastvit_cli.training.fit_to_data import fit_to_data
 from fastvit_cli.training.given_options import GivenOptions, StoredRun
@@ -57,7 +57,7 @@ class PlanSteps:
 
     on_event: Callable[[PlanNote], None] = lambda _: None
     load_weights: Callable[[ModelSource], LoadedModel] = load_source
-    choose_data: Callable[[str | None, str | None], DataChoice] = choose_data
+    choose_data: Callable[[str | None, TrainedData | None], DataChoice] = choose_data
 
 
 _UNSEEN = PlanSteps()
@@ -93,9 +93,11 @@ def _plan_new_run(given: GivenOptions, steps: PlanSteps) -> RunPlan:
         wanted.setdefault("variant", loaded.info.variant)
         if loaded.path is not None:  # `latest` and a run folder would be other weights some day
             wanted["ckpt"] = str(loaded.path.resolve())
-    data = steps.choose_data(wanted.get("data"), loaded.info.data if loaded else None)
+    trained = TrainedData(loaded.info.data) if loaded is not None and loaded.info.data is not None else None
+    data = steps.choose_data(wanted.get("data"), trained)
     recipe = recipe_for(data.name)
     config = resolve_config({**wanted, "data": data.name}, recipe.name)
+    data = replace(data, val_split=config.val_split)
     config, fitted = _fitted(config, given, data)
     # The run's config.yaml must mean the same for any number of processes.
     if given.processes > 1 and config.batch_size != AUTO_NUMBER:
@@ -137,8 +139,10 @@ def _plan_resumed_run(given: GivenOptions, run: StoredRun, steps: PlanSteps, wor
     resume.refuse_other_options({**run.options, "output": str(run.path)}, wanted, changeable)
     changed = changeable & (wanted.keys() - {"resume"})
     changes = _with_absolute_paths({name: wanted[name] for name in changed})
-    data = steps.choose_data(changes.get("data"), run.options.get("data"))
+    trained = TrainedData(run.options["data"]) if run.options.get("data") else None
+    data = steps.choose_data(changes.get("data"), trained)
     config = resolve_config({**run.options, **changes, "data": data.name}, None)
+    data = replace(data, val_split=config.val_split)
     assert config.world_size == given.processes
     if state is None:
         loaded = _weights_to_start_from(run.options, steps)

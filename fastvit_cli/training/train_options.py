@@ -107,6 +107,13 @@ class TrainConfig(ModelConfig, DataConfig):
         maximum=MAX_IMG_SIZE,
         default_text="256, demo 64",
     )
+    val_split: float = option(
+        0.2,
+        "Share of each class that is held out for validation where --data has class folders and no splits.",
+        panel=PANEL_DATA,
+        minimum=0.01,
+        maximum=0.9,
+    )
     crop_pct: float | None = option(
         None,
         "Share of the resized image that the evaluation crop keeps.",

@@ -11,7 +11,7 @@ from fastvit_cli.checkpoints.metadata import ModelInfo
 from fastvit_cli.checkpoints.select import BEST, LAST, load_source, newest_run, select_source, trained_on
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import Preprocessing
-from fastvit_cli.options import ModelConfig
+from fastvit_cli.options import ModelConfig, TrainedData
 
 
 @pytest.fixture(autouse=True)
@@ -71,10 +71,19 @@ def test_what_an_export_was_trained_on_is_known_from_its_run_folder(tmp_path: Pa
     info = ModelInfo("t8", "all", 3, Preprocessing())
     file = tmp_path / "best.onnx"
     assert trained_on(file, info) is None
-    for text, expected in (("data: /photos", "/photos"), ("[data", None), ("- data", None), ("data: 3", None)):
+    photos = TrainedData("/photos")
+    for text, expected in (
+        ("data: /photos", photos),
+        ("{data: /photos, val_split: 0.3}", TrainedData("/photos", 0.3)),
+        ("{data: /photos, val_split: much}", photos),
+        ("[data", None),
+        ("- data", None),
+        ("data: 3", None),
+    ):
         (tmp_path / "config.yaml").write_text(text)
         assert trained_on(file, info) == expected
-        assert trained_on(file, replace(info, data="demo")) == "demo"
+        named = replace(info, data="demo", recipe={"val_split": 0.25})
+        assert trained_on(file, named) == TrainedData("demo", 0.25)
     assert trained_on(None, info) is None
 
 

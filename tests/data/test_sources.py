@@ -19,6 +19,7 @@ from fastvit_cli.data.sources import (
 from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.preprocessing import default_preprocessing
 from fastvit_cli.models.variants import get_variant
+from fastvit_cli.options import TrainedData
 
 
 def test_a_split_is_listed_by_sorted_class(tiny_data: Path) -> None:
@@ -71,14 +72,14 @@ def test_a_folder_without_class_folders(tmp_path: Path) -> None:
 def test_which_data_is_meant(tiny_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sources, "ensure_demo_dataset", lambda on_progress: tmp_path)  # noqa: ARG005 - its signature
     monkeypatch.setenv("FASTVIT_DATA", str(tiny_data / "val"))
-    assert choose_data(str(tiny_data), "ignored").root == tiny_data.resolve()
-    assert choose_data(None, str(tiny_data)).reason == "what the checkpoint was trained on"
+    assert choose_data(str(tiny_data), TrainedData("ignored")).root == tiny_data.resolve()
+    assert choose_data(None, TrainedData(str(tiny_data))).reason == "what the checkpoint was trained on"
     assert choose_data(None).root == (tiny_data / "val").resolve()
     monkeypatch.delenv("FASTVIT_DATA")
     demo = choose_data(None)
     assert (demo.name, demo.root) == ("demo", tmp_path)
     with pytest.raises(FastViTError, match="no data folder"):
-        choose_data(None, str(tmp_path / "moved-away"))
+        choose_data(None, TrainedData(str(tmp_path / "moved-away")))
 
 
 @pytest.mark.parametrize(

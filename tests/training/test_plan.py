@@ -11,6 +11,7 @@ from fastvit_cli.checkpoints.load import LoadedModel
 from fastvit_cli.checkpoints.select import BEST, CONFIG, LAST, ModelSource, load_source
 from fastvit_cli.data.sources import DataChoice, choose_data
 from fastvit_cli.errors import FastViTError
+from fastvit_cli.options import TrainedData
 from fastvit_cli.training.given_options import read_given_options
 from fastvit_cli.training.plan import PlanNote, PlanSteps, RunPlan, plan_run
 from fastvit_cli.training.resolve_options import config_to_yaml, read_config_file
@@ -134,18 +135,18 @@ def test_steps_are_shown_in_the_order_they_are_made() -> None:
         steps.append(source.path)
         return load_source(source)
 
-    def choose(data: str | None, trained_on: str | None) -> DataChoice:
+    def choose(data: str | None, trained_on: TrainedData | None) -> DataChoice:
         steps.append((data, trained_on))
         return choose_data(data, trained_on)
 
     shown = PlanSteps(steps.append, load_weights, choose)
     best, photos = Path("runs/first") / BEST, str(Path("photos").resolve())
     plan_run(read_given_options({"ckpt": "runs/first", "data": "photos", "recipe": "scratch"}), shown)
-    assert steps == [best, ("photos", "demo"), PlanNote("Recipe: scratch (--recipe).")]
+    assert steps == [best, ("photos", TrainedData("demo")), PlanNote("Recipe: scratch (--recipe).")]
     steps.clear()
     plan_run(read_given_options({"resume": "runs/mine"}), shown)
     nothing = PlanNote("Nothing was saved yet: the run starts from its beginning.", is_warning=True)
-    assert steps == [nothing, (None, photos), best.resolve()]
+    assert steps == [nothing, (None, TrainedData(photos)), best.resolve()]
 
 
 @pytest.mark.parametrize(
