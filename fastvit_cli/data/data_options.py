@@ -21,8 +21,9 @@ class DataConfig:
 
     data: str | None = option(
         None,
-        "Folder with train/ and val/ (or valid/, validation/), each with one folder a class; hfds/NAME, torch/NAME, "
-        "wds/FOLDER or tfds/NAME for a data set that timm reads; or demo.",
+        "Folder with train/ and val/ (or valid/, validation/), each with one folder a class, or with class folders "
+        "alone; a CSV file with path,label or path,label,split; hfds/NAME, torch/NAME, wds/FOLDER or tfds/NAME for a "
+        "data set that timm reads; or demo.",
         panel=PANEL_DATA,
         metavar="FOLDER",
         default_text="what the checkpoint was trained on, else $FASTVIT_DATA, else demo",

@@ -14,6 +14,7 @@ from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
 from fastvit_cli.data.held_out import held_out_part
 from fastvit_cli.data.images import ImageFolder, Images, relabel
+from fastvit_cli.data.label_list import is_label_list, names_splits, open_label_list
 from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, open_spec
 from fastvit_cli.errors import FastViTError, closest
@@ -31,7 +32,7 @@ class DataChoice:
 
     Attributes:
         name: what `--data` would be to get it again.
-        root: folder with the splits; None for a data set that timm reads.
+        root: folder with the splits, or a table of labels; None for a data set that timm reads.
         reason: why this one, for the user to read.
         val_split: share of each class that is held out for validation where the folder has no splits; None takes the
             folder as the split that is asked for.
@@ -69,7 +70,7 @@ def choose_data(
     if is_spec(name):
         return DataChoice(absolute_name(name), None, reason)
     root = Path(name).expanduser()
-    if not root.is_dir():
+    if not (root.is_dir() or (is_label_list(root) and root.is_file())):
         raise FastViTError(f"There is no data folder '{name}' ({reason}).", f"{_near(root)}{FOLDER_HINT}")
     absolute = absolute_name(name)
     val_split = trained.val_split if trained is not None and trained.data == absolute else None
@@ -129,14 +130,17 @@ def open_split(
 ) -> ImageFolder:
     """List the images of one split: `root/<split>/<class>/**`, or `root/<class>/**` when `root` is a split itself.
 
-    With `val_split` class folders without splits are divided: see `held_out_part`.
+    A table of labels in place of a folder is read as `open_label_list` does. With `val_split` what has no splits is
+    divided: see `held_out_part`.
 
     A class of which there are no images to train on is refused; other splits may lack some.
 
     Raises:
         FastViTError: no such split, no class folders, or a class without images.
     """
-    if val_split is not None and split in ("train", "val") and not has_splits(root):
+    if is_label_list(root):
+        images = open_label_list(root, split, val_split)
+    elif val_split is not None and split in ("train", "val") and not has_splits(root):
         _refuse_data_sets_inside(root)
         images = held_out_part(open_indexed(root, on_progress), val_split, split)
     else:
@@ -152,7 +156,9 @@ def open_split(
 
 
 def has_splits(root: Path) -> bool:
-    """Whether a folder has one for a split, and not class folders alone."""
+    """Whether a folder has one for a split, and not class folders alone; whether a table says which is which."""
+    if is_label_list(root):
+        return names_splits(root)
     return (root / "train").is_dir() or bool(_split_folders(root, "train"))
 
 
@@ -166,8 +172,9 @@ def held_out_words(data: DataChoice) -> str:
     """What to say of images that are held out of folders without splits; nothing where none are."""
     if data.root is None or data.val_split is None or has_splits(data.root):
         return ""
+    what = "table" if is_label_list(data.root) else "folder"
     return (
-        f"The folder has no splits: {100 * data.val_split:g} % of each class are held out for validation, by content."
+        f"The {what} has no splits: {100 * data.val_split:g} % of each class are held out for validation, by content."
     )
 
 
