@@ -6,9 +6,10 @@ never at a version number. `ui.console.Terminal` alone stands elsewhere: it over
 
 import contextlib
 import inspect
+import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -136,6 +137,23 @@ def averaged_gradients(network: "nn.Module", device_ids: list[int] | None) -> "D
     has_new_name = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     left_alone = {"forward_sync_buffers" if has_new_name else "broadcast_buffers": False}
     return DistributedDataParallel(network, device_ids=device_ids, **left_alone)  # type: ignore[arg-type]  # by name
+
+
+@contextlib.contextmanager
+def gloo_on_stderr() -> Iterator[None]:
+    """Around what connects processes: gloo says on standard output that it did, where the result goes (torch 2.8)."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def launch_config(shutdown_timeout: int, signals: Sequence[str], **options: Any) -> "LaunchConfig":

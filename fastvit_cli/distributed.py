@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from fastvit_cli.compat import hang_up_signal, launch_config
+from fastvit_cli.compat import gloo_on_stderr, hang_up_signal, launch_config
 from fastvit_cli.devices import cuda_devices, usable_cores
 from fastvit_cli.errors import (
     EXIT_DONE,
@@ -134,7 +134,8 @@ def joined(world: World, device: str) -> Iterator[None]:
     if cuda:
         torch.cuda.set_device(world.local_rank)
     with lost_peers_named():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=_TIMEOUT_S))
+        with gloo_on_stderr():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=timedelta(seconds=_TIMEOUT_S))
         yield
         # Not after an error: with a process missing this would wait for it.
         dist.destroy_process_group()
