@@ -113,7 +113,7 @@ class Small(Colours):
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         if len(images) > self.at_once:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise torch.OutOfMemoryError("CUDA out of memory") if len(images) % 4 else MemoryError
         return super().logits(images)
 
 
