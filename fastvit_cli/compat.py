@@ -6,9 +6,10 @@ never at a version number. `ui.console.Terminal` alone stands elsewhere: it over
 
 import contextlib
 import inspect
+import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
@@ -144,6 +145,23 @@ def averaged_gradients(network: "nn.Module", device_ids: list[int] | None) -> "D
         gradient_as_bucket_view=True,
         **left_alone,  # type: ignore[arg-type]  # by name
     )
+
+
+@contextlib.contextmanager
+def gloo_on_stderr() -> Iterator[None]:
+    """Around what connects processes: gloo says on standard output that it did, where the result goes (torch 2.8)."""
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        yield
+        return
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def launch_config(shutdown_timeout: int, signals: Sequence[str], **options: Any) -> "LaunchConfig":

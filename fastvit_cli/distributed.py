@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from fastvit_cli.compat import hang_up_signal, launch_config
+from fastvit_cli.compat import gloo_on_stderr, hang_up_signal, launch_config
 from fastvit_cli.devices import cuda_devices, resolve_device, usable_cores
 from fastvit_cli.errors import (
     EXIT_DONE,
@@ -145,7 +145,8 @@ def joined(world: World, device: str) -> Iterator[None]:
     backend = "gloo" if mine is None else "cpu:gloo,cuda:nccl"
     with lost_peers_named():
         # With its device NCCL connects now, and says now what is wrong; without, it would guess it from the rank.
-        dist.init_process_group(backend, timeout=timedelta(seconds=_TIMEOUT_S), device_id=mine)
+        with gloo_on_stderr():
+            dist.init_process_group(backend, timeout=timedelta(seconds=_TIMEOUT_S), device_id=mine)
         yield
         # Not after an error: with a process missing this would wait for it.
         dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import os
 import signal
 import sys
 from pathlib import Path
@@ -141,6 +142,14 @@ def test_averaged_gradients_leaves_buffers_alone(monkeypatch: pytest.MonkeyPatch
     assert given.pop("device_ids") is None
     assert list(given.values()) == [False]
     assert set(given) <= set(known)
+
+
+def test_gloo_on_stderr(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a library writes to the file itself, past Python's stream, as gloo does."""
+    with compat.gloo_on_stderr():
+        os.write(1, b"connected")
+    os.write(1, b"result")
+    assert capfd.readouterr() == ("result", "connected")
 
 
 def test_launch_config_and_the_signals_of_older_launchers(monkeypatch: pytest.MonkeyPatch) -> None:
