@@ -18,8 +18,10 @@ from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, op
 from fastvit_cli.errors import FastViTError, closest
 
 DEMO = "demo"
+WHOLE = "all"  # the split that a folder of class folders is
 ENVIRONMENT_VARIABLE = "FASTVIT_DATA"
 _SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SAME_CLASSES_HINT = "Give both the same class folders."
 _NEAR = 0.7  # how alike a name must be to be meant, 1 for the same
 
 
@@ -111,6 +113,21 @@ def open_images(
     return images if known is None else apply(images, known)
 
 
+def splits_of(data: DataChoice) -> tuple[str, ...]:
+    """Which of train, val and test a folder has; "all" where it is a split itself; what there may be of a spec.
+
+    Raises:
+        FastViTError: the folder cannot be read.
+    """
+    if data.root is None:
+        return tuple(_SPLIT_FOLDERS)[:2]
+    named = {name: split for name in subfolders(data.root) if (split := _split_named(name, ""))}
+    # A class may be called train: but it holds images, and a split holds folders.
+    if not any(subfolders(data.root / name) for name in named):
+        return (WHOLE,)
+    return tuple(split for split in _SPLIT_FOLDERS if split in named.values())
+
+
 def open_split(root: Path, split: str, on_progress: Progress | None = None) -> ImageFolder:
     """List the images of one split: `root/<split>/<class>/**`, or `root/<class>/**` when `root` is a split itself.
 
@@ -189,7 +206,7 @@ def with_training_classes(val: Images, train: Images) -> tuple[Images, tuple[str
             parts += [f"only in '{val.where}': {some(unknown)}"]
             raise FastViTError(
                 f"Validation holds classes that training does not have; {'; '.join(parts)}.",
-                "Give both the same class folders.",
+                SAME_CLASSES_HINT,
             )
         lookup = np.array([position[name] for name in val.class_names], dtype=np.int32)
         val = val.relabelled(train.class_names, relabel(val.labels, lookup))
