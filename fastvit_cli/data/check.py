@@ -231,9 +231,13 @@ def _class_counts(splits: Sequence[NotedSplit]) -> tuple[ClassCount, ...]:
 
 
 def _odd(one: NotedSplit) -> Iterator[FoundImage]:
+    """Where most images are tiny, as digits are, that is nothing odd; the sizes tell it."""
     facts = one.noted.facts
     short, long = np.minimum(facts["width"], facts["height"]), np.maximum(facts["width"], facts["height"])
-    kinds = {ONE_COLOR: facts["one_color"], TINY: short < _TINY, LONG: long >= _LONG * short}
+    tiny = (short < _TINY) & facts["readable"]
+    if 2 * tiny.sum() > len(facts):
+        tiny[:] = False
+    kinds = {ONE_COLOR: facts["one_color"], TINY: tiny, LONG: long >= _LONG * short}
     for index in np.flatnonzero(facts["readable"] & np.logical_or.reduce(list(kinds.values()))).tolist():
         yield one.found(index, ", ".join(kind for kind, holds in kinds.items() if holds[index]))
 

@@ -145,6 +145,14 @@ def test_odd_images_orientation_and_other_files(clean: Path, capsys: pytest.Capt
     assert any(".mov" in note for note in result["notes"])
 
 
+def test_tiny_is_odd_among_larger_ones_alone(clean: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in clean.glob("train/*/*"):
+        Image.open(path).resize((28, 28)).save(path)
+    result = _check(capsys, clean, "--json").result
+    assert result["odd"] == []
+    assert result["splits"][0]["largest_size"] == [28, 28]
+
+
 def test_unreadable_images_fail_and_take_no_part(faulty: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("copied-0.jpg", "copied-1.jpg"):
         (faulty / "val" / "ant" / name).write_bytes(b"nothing")
