@@ -18,6 +18,7 @@ from fastvit_cli.allocator import keep_freed_memory
 from fastvit_cli.bench.bench_options import BenchConfig
 from fastvit_cli.commands.bare_options import insert_bare_values
 from fastvit_cli.commands.bench import bench
+from fastvit_cli.commands.check import check
 from fastvit_cli.commands.export import export
 from fastvit_cli.commands.predict import predict
 from fastvit_cli.commands.reparam import reparam
@@ -25,6 +26,7 @@ from fastvit_cli.commands.signature import add_command
 from fastvit_cli.commands.train import train
 from fastvit_cli.commands.validate import validate
 from fastvit_cli.compat import hang_up_signal, usage_error
+from fastvit_cli.data.data_options import CheckConfig
 from fastvit_cli.devices import share_the_cores
 from fastvit_cli.distributed import LostPeerError, find_world
 from fastvit_cli.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, FastViTError, unexpected
@@ -52,7 +54,7 @@ class _PlainGroup(TyperGroup):
 app = typer.Typer(
     name="fastvit",
     cls=_PlainGroup,
-    help="Train, validate, use, fuse, export and time FastViT image models.",
+    help="Check images, then train, validate, use, fuse, export and time FastViT image models.",
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -71,9 +73,10 @@ def _program(
         bool, typer.Option("--version", help="Show the version and stop.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Train, validate, use, fuse, export and time FastViT image models."""
+    """Check images, then train, validate, use, fuse, export and time FastViT image models."""
 
 
+add_command(app, check, CheckConfig)
 add_command(app, train, TrainConfig, build=dict)  # recipe and files come in once the data is known
 add_command(app, validate, ValidateConfig)
 add_command(app, predict, PredictConfig)

@@ -34,7 +34,7 @@ class OptionSpec:
         minimum, maximum: inclusive bounds of a number.
         auto: a number that may also be typed as auto, to be found out later; its value is then `AUTO_NUMBER`.
         default_text: what `--help` shows instead of the default, for defaults worked out later.
-        positional: typed without a name, any number of times.
+        positional: typed without a name; any number of times where the value is a tuple.
     """
 
     help: str

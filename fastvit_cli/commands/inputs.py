@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED
 from fastvit_cli.options import ModelConfig, TrainedData
 from fastvit_cli.ui.session import Bar, Session
 
@@ -12,7 +11,6 @@ if TYPE_CHECKING:
     from fastvit_cli.checkpoints.load import LoadedModel
     from fastvit_cli.checkpoints.metadata import ModelInfo
     from fastvit_cli.checkpoints.select import ModelSource
-    from fastvit_cli.data.data_options import DataConfig
     from fastvit_cli.data.loader import RealImages
     from fastvit_cli.data.sources import DataChoice
 
@@ -85,33 +83,6 @@ def _chosen_data(data: str | None, trained: TrainedData | None, session: Session
             bar.update(done, total)
 
         return choose_data(data, trained, on_progress)
-
-
-def check_data(choice: "DataChoice", splits: tuple[str, ...], config: "DataConfig", session: Session) -> int:
-    """`--check-data`: read every image of these splits once and list those that cannot be read.
-
-    Args:
-        splits: of two the first is for training, the second for validation.
-
-    Raises:
-        FastViTError: no such split, no classes, a class without images to train on, or one for validation alone.
-    """
-    from fastvit_cli.data.check import check_split, data_check
-    from fastvit_cli.data.sources import open_images, with_training_classes
-    from fastvit_cli.ui.views import data_check_view
-
-    opened = []
-    for split in splits:
-        with session.bar(f"Listing {split}") as bar:
-            opened.append(open_images(choice, split, config.class_map, bar.update))
-    lacking = with_training_classes(opened[1], opened[0])[1] if len(opened) > 1 else ()
-    checked = []
-    for split, images in zip(splits, opened, strict=True):
-        with session.bar(f"Reading {split}") as bar:
-            checked.append(check_split(images, config, bar.update))
-    result = data_check(choice.name, checked, lacking)
-    session.finish(result, data_check_view(result))
-    return EXIT_DONE if result.passed else EXIT_FAILED
 
 
 def real_images(

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastvit_cli.commands.inputs import announced_data, announced_weights, check_data
+from fastvit_cli.commands.check import check_images
+from fastvit_cli.commands.inputs import announced_data, announced_weights
 from fastvit_cli.commands.signature import command_line
 from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED
@@ -36,6 +37,7 @@ def train(typed: Mapping[str, Any], session: Session) -> int:
 
 def _train(given: GivenOptions, session: Session, world: World) -> int:
     """One process's part of the run."""
+    from fastvit_cli.data.sources import splits_of
     from fastvit_cli.devices import resolve_device
     from fastvit_cli.training.dry_run import dry_run
     from fastvit_cli.training.metric_logs import metric_logs
@@ -45,10 +47,12 @@ def _train(given: GivenOptions, session: Session, world: World) -> int:
     from fastvit_cli.ui.training_view import TrainingView, training_result
 
     with world.main_first():
-        plan = _announced_plan(given, session, world)
-    session.device = str(resolve_device(plan.config.device, world.local_rank))
+        # A look at the data needs no more of the plan than which data it is.
+        plan = _announced_plan(given, session.silent() if given.wanted.get("check_data") else session, world)
     if plan.config.check_data:
-        return check_data(plan.data, ("train", "val"), plan.config, session)
+        session.note(f"Data: {plan.data.name} ({plan.data.reason}).")
+        return check_images(plan.data, splits_of(plan.data), plan.config, session)
+    session.device = str(resolve_device(plan.config.device, world.local_rank))
     if plan.config.dry_run:
         with TrainingView(session) as view:
             planned = dry_run(plan.config, plan.data, plan.sources, plan.loaded, on_event=view)

@@ -5,7 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastvit_cli.commands.inputs import announced_data, announced_source, check_data
+from fastvit_cli.commands.check import check_images
+from fastvit_cli.commands.inputs import announced_data, announced_source
 from fastvit_cli.commands.signature import command_line
 from fastvit_cli.distributed import World, find_world, is_launched, joined, launch
 from fastvit_cli.errors import EXIT_DONE, EXIT_FAILED, FastViTError
@@ -62,7 +63,7 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     from fastvit_cli.ui.validation_views import validation_view
 
     if config.check_data and config.data is not None:  # needs no model
-        return check_data(announced_data(config.data, None, session), (config.split,), config, session)
+        return check_images(announced_data(config.data, None, session), (config.split,), config, session)
     device = use_device(config.device, world.local_rank)
     session.device = str(device)
     models = models_of(config.ckpt, config.trust)
@@ -80,7 +81,7 @@ def _validate(config: ValidateConfig, session: Session, world: World) -> int:
     with world.main_first():
         data = announced_data(config.data, trained_on(source.path, opened.info), session)
     if config.check_data:
-        return check_data(data, (config.split,), config, session)
+        return check_images(data, (config.split,), config, session)
     with session.bar("Validating") as bar:
         published = source.hub.published_top1 if source.hub else None
         found = score(config, opened, data, source.name, published, other, _listeners(session, bar), world)

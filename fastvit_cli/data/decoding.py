@@ -6,6 +6,7 @@ torchcodec) all gave PIL's very pixels on 125 real JPEGs, within 4 % of each oth
 as PIL; simplejpeg is the one that refuses a truncated file instead of filling the rest with grey.
 """
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -71,8 +72,32 @@ def decode_with_depth(encoded: "bytes | Image", *, exif: bool = False) -> Decode
     if isinstance(encoded, bytes):
         pixels = _decode_plain_jpeg(encoded)
         if pixels is not None:
-            return Decoded(_upright(pixels, orientation(encoded)) if exif else pixels)
+            return Decoded(upright(pixels, orientation(encoded)) if exif else pixels)
     return _decode_with_pil(encoded, exif)
+
+
+class Reduced(NamedTuple):
+    """An image, perhaps smaller than it is in the file; its size there; `deep` as of `Decoded`."""
+
+    pixels: Pixels
+    height: int
+    width: int
+    deep: str | None = None
+
+
+def decode_reduced(encoded: "bytes | Image", side: int) -> Reduced:
+    """Decode an image to no fewer than `side` pixels either way, where that is faster. Raises as `decode`.
+
+    All of a JPEG's bytes are looked at all the same: what is unreadable to `decode` is so here.
+    """
+    import simplejpeg
+
+    if isinstance(encoded, bytes) and (size := plain_jpeg_size(encoded)) is not None:
+        with contextlib.suppress(ValueError):  # which PIL may shrug off
+            return Reduced(simplejpeg.decode_jpeg(encoded, "RGB", min_height=side, min_width=side), *size)
+    pixels, deep = decode_with_depth(encoded)
+    height, width, _ = pixels.shape
+    return Reduced(pixels, height, width, deep)
 
 
 def plain_jpeg_size(encoded: bytes) -> tuple[int, int] | None:
@@ -117,7 +142,7 @@ def _decode_with_pil(encoded: "bytes | Image", exif: bool) -> Decoded:
         if deep is None:
             return Decoded(np.array((ImageOps.exif_transpose(image) if exif else image).convert("RGB")))
         pixels = np.repeat(to_8_bits(image)[..., np.newaxis], 3, axis=2)
-        return Decoded(_upright(pixels, _orientation_of(image)) if exif else pixels, deep)
+        return Decoded(upright(pixels, _orientation_of(image)) if exif else pixels, deep)
 
 
 def _refuse_bomb(width: int, height: int) -> None:
@@ -136,7 +161,7 @@ def _orientation_of(image: "Image") -> int:
     return value if isinstance(value, int) else 1
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo an EXIF orientation: 2 to 4 mirror, 5 to 8 lie on the side."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.transpose(1, 0, 2)

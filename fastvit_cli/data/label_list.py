@@ -77,10 +77,10 @@ def open_label_list(path: Path, split: str, val_split: float | None) -> ImageFol
     return ImageFolder(images.root, images.class_names, files, images.labels[chosen])
 
 
-def names_splits(path: Path) -> bool:
-    """Whether a column of the table says which split each image is of. Raises as `open_label_list`."""
+def splits_in(path: Path) -> set[str]:
+    """The splits that a table names; none where no column does. Raises as `open_label_list`."""
     stat = _stat(path)
-    return bool(_read(path, stat.st_mtime_ns, stat.st_size)[1])
+    return set(_read(path, stat.st_mtime_ns, stat.st_size)[1])
 
 
 def _stat(path: Path) -> os.stat_result:

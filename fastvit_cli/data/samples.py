@@ -134,7 +134,7 @@ class SampleReader(Dataset[Samples]):
                 deep = None if step else picture.deep  # those of the image itself are counted in its own place
                 return _Readable(self.transform(picture), int(self.images.labels[index]), deep)
             except UnreadableImageError as error:
-                unreadable.append(Unreadable(_printable_name(self.images, index), str(error)))
+                unreadable.append(Unreadable(printable_name(self.images, index), str(error)))
         return None
 
     def _picture(self, index: int) -> Picture:
@@ -149,7 +149,8 @@ def no_collate(samples: Any) -> Any:
     return samples
 
 
-def _printable_name(images: Images, index: int) -> str:
+def printable_name(images: Images, index: int) -> str:
+    """What to call an image that may not be readable."""
     try:
         name = images.name(index)
     except Exception:  # what makes an image unreadable may make it nameless

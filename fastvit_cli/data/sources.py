@@ -14,15 +14,17 @@ from fastvit_cli.data.demo import ensure_demo_dataset
 from fastvit_cli.data.folder_index import open_indexed
 from fastvit_cli.data.held_out import held_out_part
 from fastvit_cli.data.images import ImageFolder, Images, relabel
-from fastvit_cli.data.label_list import is_label_list, names_splits, open_label_list
+from fastvit_cli.data.label_list import is_label_list, open_label_list, splits_in
 from fastvit_cli.data.passed_over import passed_over_words
 from fastvit_cli.data.timm_specs import absolute_spec, is_spec, needs_folder, open_spec
 from fastvit_cli.errors import FastViTError, closest
 from fastvit_cli.options import TrainedData
 
 DEMO = "demo"
+WHOLE = "all"  # the split that a folder of class folders is
 ENVIRONMENT_VARIABLE = "FASTVIT_DATA"
 _SPLIT_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SAME_CLASSES_HINT = "Give both the same class folders."
 _NEAR = 0.7  # how alike a name must be to be meant, 1 for the same
 
 
@@ -125,6 +127,23 @@ def open_images(
     return images if known is None else apply(images, known)
 
 
+def splits_of(data: DataChoice) -> tuple[str, ...]:
+    """Which of train, val and test there are; "all" where there are none; what there may be of a spec.
+
+    Raises:
+        FastViTError: the folder or the table cannot be read.
+    """
+    if data.root is None:
+        return tuple(_SPLIT_FOLDERS)[:2]
+    if is_label_list(data.root):
+        named = splits_in(data.root)
+    else:
+        # A class may be called train: but it holds images, and a split holds folders.
+        folders = {name: split for name in subfolders(data.root) if (split := _split_named(name, ""))}
+        named = set(folders.values()) if any(subfolders(data.root / name) for name in folders) else set()
+    return tuple(split for split in _SPLIT_FOLDERS if split in named) or (WHOLE,)
+
+
 def open_split(
     root: Path, split: str, on_progress: Progress | None = None, val_split: float | None = None
 ) -> ImageFolder:
@@ -158,7 +177,7 @@ def open_split(
 def has_splits(root: Path) -> bool:
     """Whether a folder has one for a split, and not class folders alone; whether a table says which is which."""
     if is_label_list(root):
-        return names_splits(root)
+        return bool(splits_in(root))
     return (root / "train").is_dir() or bool(_split_folders(root, "train"))
 
 
@@ -245,7 +264,7 @@ def with_training_classes(val: Images, train: Images) -> tuple[Images, tuple[str
             parts += [f"only in '{val.where}': {some(unknown)}"]
             raise FastViTError(
                 f"Validation holds classes that training does not have; {'; '.join(parts)}.",
-                "Give both the same class folders.",
+                SAME_CLASSES_HINT,
             )
         lookup = np.array([position[name] for name in val.class_names], dtype=np.int32)
         val = val.relabelled(train.class_names, relabel(val.labels, lookup))

@@ -1,17 +1,15 @@
 """What a report shows of single images: every prediction, and the most confident mistakes as pictures."""
 
 import heapq
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from fastvit_cli.data.decoding import decode
 from fastvit_cli.data.images import Images
+from fastvit_cli.data.thumbnails import thumbnail
 
 GALLERY = 24
-_THUMBNAIL = 224
 
 
 @dataclass(frozen=True)
@@ -71,15 +69,5 @@ class PredictionList:
     def gallery(self) -> tuple[Mistake, ...]:
         """The most confident mistakes, read once more, the surest first."""
         return tuple(
-            Mistake(row, _thumbnail(self._images, -place)) for _, place, row in sorted(self._mistakes, reverse=True)
+            Mistake(row, thumbnail(self._images, -place)) for _, place, row in sorted(self._mistakes, reverse=True)
         )
-
-
-def _thumbnail(images: Images, index: int) -> bytes:
-    from PIL import Image
-
-    picture = Image.fromarray(decode(images.read(index), exif=True))
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
-    encoded = io.BytesIO()
-    picture.save(encoded, "JPEG", quality=85)
-    return encoded.getvalue()

@@ -16,10 +16,14 @@ from fastvit_cli.ui.session import write_json_file
 
 PAGE, RESULTS, PREDICTIONS = "index.html", "results.json", "predictions.csv"
 CONFUSION, RELIABILITY = "confusion.png", "reliability.png"
+FILES = frozenset((PAGE, RESULTS, PREDICTIONS, CONFUSION, RELIABILITY))
 
 
-def prepare_folder(folder: Path) -> Path:
+def prepare_folder(folder: Path, files: frozenset[str] = FILES) -> Path:
     """Make the folder before the work begins.
+
+    Args:
+        files: what a report of this kind holds, which may be written again.
 
     Raises:
         FastViTError: it is a file, cannot be made, or holds other things than a report.
@@ -29,7 +33,7 @@ def prepare_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         # Hidden files are the system's, such as the one that macOS leaves in every folder that was looked at.
         seen = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-        strangers = seen - {PAGE, RESULTS, PREDICTIONS, CONFUSION, RELIABILITY}
+        strangers = seen - files
     except OSError as error:
         raise FastViTError(
             f"Cannot write a report to '{folder}' ({error.strerror or error}).", "Pass --report with a new folder."

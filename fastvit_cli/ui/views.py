@@ -5,28 +5,8 @@ import shlex
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from fastvit_cli.data.check import CheckedSplit, DataCheck
 from fastvit_cli.exporters.reparam import ReparamResult
 from fastvit_cli.ui.tables import data_table, facts, next_commands, size, verdict
-
-_SHOWN_UNREADABLE = 20
-
-
-def data_check_view(result: DataCheck) -> RenderableType:
-    """One row a split; then the files that cannot be read, the first of them, and what else is to be said."""
-    columns = ("split", "classes", "images", "smallest class", "largest", "unreadable")
-    table = data_table(columns, [_checked_row(split) for split in result.splits], title=f"Data: {result.data}")
-    bad = [unreadable for split in result.splits for unreadable in split.unreadable]
-    lines = [Text(f"{item.name}: {item.reason}", style="red", overflow="fold") for item in bad[:_SHOWN_UNREADABLE]]
-    if len(bad) > _SHOWN_UNREADABLE:
-        lines.append(Text(f"and {len(bad) - _SHOWN_UNREADABLE:,} more; --json lists all", style="dim"))
-    notes = [Text(note, style="yellow", no_wrap=True, overflow="ignore") for note in result.notes]
-    return Group(table, *(lines or [Text("Every image can be read.", style="green")]), *notes)
-
-
-def _checked_row(split: CheckedSplit) -> tuple[str, ...]:
-    counts = (split.classes, split.images, split.smallest_class, split.largest_class, len(split.unreadable))
-    return (split.where, *(f"{count:,}" for count in counts))
 
 
 def reparam_view(result: ReparamResult) -> RenderableType:

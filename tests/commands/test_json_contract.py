@@ -21,7 +21,7 @@ from fastvit_cli.ui.session import SCHEMA_VERSION
 RESULTS = {
     "train": "training.train.TrainResult",
     "train --dry-run": "training.dry_run.DryRun",
-    "train --check-data": "data.check.DataCheck",
+    "check, and --check-data": "data.check.DataCheck",
     "validate": "evaluation.validate.ValidateResult",
     "validate, several models": "evaluation.bulk.BulkResult",
     "predict": "evaluation.predict.PredictResult",

@@ -6,7 +6,6 @@ import base64
 import re
 import zipfile
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import torch
 from hatchling.builders.wheel import WheelBuilder
 from helpers.bench_rows import MACHINE, row
 from helpers.evaluation_models import Colours
+from helpers.page import Page
 from helpers.tiny_data import draw_tiny_data
 
 from fastvit_cli.bench.events import BenchResult, ComparedRow, Comparison
@@ -30,51 +30,8 @@ from fastvit_cli.ui.report_page import figures_of, page
 from fastvit_cli.ui.validation_views import second_score
 
 UI = Path(palette.__file__).parent
-VOID = frozenset(("meta", "img", "link", "br", "input", "hr"))
-ADDRESSES = frozenset(("src", "href", "srcset", "data", "poster", "action", "xlink:href"))
 NAMES = ("ant", "<b>bee<∕b>", "cow & calf", "$\\frac{1}$ {{7*7}}", "emu\x1b[31m")  # no slash in a folder's name
 ENVIRONMENT = {"torch": "2", "fastvit": "1", "python": "3"}
-
-
-class Page(HTMLParser):
-    """Addresses, pictures and text of a page; fails on tags that are not closed."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.source = source
-        self.addresses: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.boxes: list[str] = []  # classes of what is open
-        self.unscrolled = 0
-        self.text = self.title = ""
-        self.feed(source)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.tags.append((tag, given))
-        self.addresses += [value for name, value in given.items() if name in ADDRESSES]
-        self.unscrolled += tag == "table" and not any("scroll" in box for box in self.boxes)
-        if tag not in VOID:
-            self.open.append(tag)
-            self.boxes.append(given.get("class", ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        self.boxes.pop()
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "title":
-            self.title += data
-        elif self.open and self.open[-1] != "style":
-            self.text += data
-
-    def alternatives(self) -> list[str]:
-        """Texts of the pictures, which each must have."""
-        drawings = [given["aria-label"] for tag, given in self.tags if tag == "svg" and given["role"] == "img"]
-        return drawings + [given["alt"] for tag, given in self.tags if tag == "img"]
 
 
 @pytest.fixture(scope="module")
@@ -252,4 +209,4 @@ def test_the_wheel_holds_the_templates(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {Path(name).name for name in archive.namelist() if name.startswith("fastvit_cli/ui/templates/")}
     assert packed == {path.name for path in (root / "fastvit_cli/ui/templates").iterdir()}
-    assert {"page.html", "page.css", "macros.html", "validation.html", "bench.html"} == packed
+    assert {"page.html", "page.css", "macros.html", "validation.html", "bench.html", "check.html"} == packed
