@@ -100,7 +100,7 @@ def _checked_values(content: Any, where: str) -> dict[str, Any]:
 def _checked_type(name: str, value: Any, hint: Any, where: str) -> Any:
     allowed = typing.get_args(hint) or (hint,)
     if float in allowed and type(value) in (int, str) and type(value) not in allowed:
-        with contextlib.suppress(ValueError):  # YAML takes 5e-4, without a point, for text
+        with contextlib.suppress(ValueError, OverflowError):  # YAML takes 5e-4, without a point, for text
             return float(value)
     if type(value) not in allowed:
         names = " or ".join(kind.__name__ for kind in allowed if kind is not type(None))
