@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-# What a pass of the fused network causes once it is warm: a page fault for each page cleared anew, or none.
+# What a pass of the fused network causes once it is warm: a page fault for each page cleared anew, or none. Its largest
+# tensors have 50 MB: blocks below 32 MB glibc learns to keep by itself.
 CODE = """
 import resource, sys
 from fastvit_cli import create_model, keep_freed_memory
 kept = keep_freed_memory() if sys.argv[1] == "kept" else None
 import torch
-network, images = create_model("t8", fused=True).eval(), torch.zeros(16, 3, 128, 128)
+network, images = create_model("t8", fused=True).eval(), torch.zeros(64, 3, 128, 128)
 with torch.inference_mode():
     network(images)
     network(images)
@@ -47,7 +48,8 @@ class TestWithGlibc:
     def test_memory_is_kept(self) -> None:
         kept, faults = run()
         assert kept == "True"
-        assert faults < 1_000 < run("not asked")[1]
+        # Threads of the library have heaps of their own, which give some of it back.
+        assert 3 * faults < run("not asked")[1]
 
     @pytest.mark.parametrize(
         "variable", [{"MALLOC_TRIM_THRESHOLD_": "131072"}, {"GLIBC_TUNABLES": "glibc.malloc.arena_max=2"}]
