@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-# What a pass of the fused network causes once it is warm: a page fault for each page cleared anew, or none. Its largest
-# tensors have 50 MB: blocks below 32 MB glibc learns to keep by itself.
+# What a pass of the fused network causes once it is warm: a page fault for each page cleared anew, or none. Its
+# largest tensors have 50 MB: blocks below 32 MB glibc learns to keep by itself.
 CODE = """
 import resource, sys
 from fastvit_cli import create_model, keep_freed_memory

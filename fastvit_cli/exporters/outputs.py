@@ -39,7 +39,7 @@ class Calibration:
 
 
 def choose_output(given: str | None, loaded: LoadedModel, ending: str, force: bool) -> Path:
-    """The path to write: the given one, else `<name of the weights file><ending>` beside it.
+    """The path to write: the given one, whose suffix may be left out, else `<name of weights><ending>` beside them.
 
     A model without a file goes to `fastvit_<variant><ending>` in the current folder.
 
@@ -48,6 +48,8 @@ def choose_output(given: str | None, loaded: LoadedModel, ending: str, force: bo
     """
     suffix = Path(f"x{ending}").suffix
     path = Path(given).expanduser() if given else _beside(loaded, ending)
+    if path.name not in ("", "..") and not path.suffix:
+        path = path.with_name(f"{path.name}{suffix}")
     if path.suffix != suffix:
         raise FastViTError(f"The output '{path}' does not end in {suffix}.", f"Pass --output {path.stem}{suffix}.")
     if loaded.path is not None and path.resolve() == loaded.path.resolve():

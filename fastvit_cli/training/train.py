@@ -16,6 +16,7 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.training.batch_size import find_batch_size, with_half_the_batch
 from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import BatchHalved, EpochDone, RunStarted, TrainEvent
+from fastvit_cli.training.remarks import RunFacts, remarks
 from fastvit_cli.training.resume import check_weights
 from fastvit_cli.training.run_folder import RunFolder, create_run_folder
 from fastvit_cli.training.same_data import refuse_other_data
@@ -34,6 +35,8 @@ class TrainResult:
         seconds: wall time of this call.
         stopped: why it ended before its last epoch; None when it did not.
         skipped_updates: updates left out because their loss was not finite.
+        fused: what was trained, which then has a frozen backbone.
+        remarks: what the scores say about the run, a sentence each.
     """
 
     run_dir: Path
@@ -49,6 +52,8 @@ class TrainResult:
     seconds: float
     stopped: Stop | None
     skipped_updates: int
+    fused: bool
+    remarks: tuple[str, ...]
     history: tuple[EpochDone, ...]
 
 
@@ -201,6 +206,7 @@ def _result(trainer: Trainer, folder: RunFolder, seconds: float, stopped: Stop |
     history = tuple(trainer.history)
     speeds = [row.images_per_second for row in history if row.images_per_second]
     best = trainer.best
+    facts = RunFacts(trainer.info.num_classes, len(trainer.val_loader.images), trainer.steps, stopped is not None)
     return TrainResult(
         run_dir=folder.path,
         best_ckpt=folder.best if best else None,
@@ -215,5 +221,7 @@ def _result(trainer: Trainer, folder: RunFolder, seconds: float, stopped: Stop |
         seconds=seconds,
         stopped=stopped,
         skipped_updates=trainer.train_step.skipped.total,
+        fused=trainer.info.form != "unfused",
+        remarks=remarks(history, facts),
         history=history,
     )

@@ -310,11 +310,12 @@ def training_result(result: TrainResult) -> RenderableType:
     run = shlex.quote(str(result.run_dir))
     commands = [
         f"fastvit validate --ckpt {run}",
-        f"fastvit reparam --ckpt {run}",
+        *(() if result.fused else (f"fastvit reparam --ckpt {run}",)),
         f"fastvit export --ckpt {run} --format coreml",
         f"fastvit export --ckpt {run} --format onnx",
         f"fastvit bench --ckpt {run}",
     ]
     if result.stopped not in (None, Stop.PATIENCE):
         commands.insert(0, f"fastvit train --resume {run}")
-    return Group(summary, table, next_commands(commands))
+    said = [Text(remark, style="yellow") for remark in result.remarks]
+    return Group(summary, table, *said, *([Text()] if said else []), next_commands(commands))

@@ -83,6 +83,10 @@ def test_output_lies_beside_the_weights(loaded: LoadedModel, source: str | None,
     assert choose_output(None, model, ".onnx", force=False) == Path(expected)
 
 
+def test_a_suffix_may_be_left_out(loaded: LoadedModel, tmp_path: Path) -> None:
+    assert choose_output(str(tmp_path / "model"), loaded, ".onnx", force=False) == tmp_path / "model.onnx"
+
+
 def test_output_of_another_kind_is_refused(loaded: LoadedModel, tmp_path: Path) -> None:
     with pytest.raises(FastViTError, match=r"does not end in \.mlpackage"):
         choose_output(str(tmp_path / "a.onnx"), loaded, ".mlpackage", force=False)

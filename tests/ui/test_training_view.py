@@ -131,9 +131,13 @@ def test_a_run_that_only_waited_for_its_scores_has_no_speed() -> None:
         seconds=2.0,
         stopped=None,
         skipped_updates=0,
+        fused=True,
+        remarks=("It is well.",),
         history=(row,),
     )
     console = Console(file=io.StringIO(), width=80)
     with console.capture() as shown:
         console.print(training_result(result))
     assert "images/s" not in shown.get()
+    assert "It is well." in shown.get()
+    assert "reparam" not in shown.get(), "there is nothing left to fuse"
