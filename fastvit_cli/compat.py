@@ -130,6 +130,14 @@ def every_operation(handle: Callable[[Any, Any, Any], Any]) -> AbstractContextMa
     return mode
 
 
+def counted_as(operator: Any) -> Any:
+    """The operator whose formula counts this one: attention on a CPU has none of its own in torch 2.8."""
+    import torch
+
+    on_cpu = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return torch.ops.aten._scaled_dot_product_flash_attention if operator is on_cpu else operator
+
+
 def averaged_gradients(network: "nn.Module", device_ids: list[int] | None) -> "DistributedDataParallel":
     """The network over several processes, without a second copy of the gradients.
 

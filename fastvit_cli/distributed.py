@@ -95,7 +95,8 @@ class World:
 
         # Of gloo, which notices at once that the main process has ended; a GPU would be waited for until the end of
         # the time.
-        group = dist.new_group(backend="gloo", timeout=timedelta(seconds=_PATIENCE_S))
+        with gloo_on_stderr():
+            group = dist.new_group(backend="gloo", timeout=timedelta(seconds=_PATIENCE_S))
         assert not isinstance(group, int)  # which stands for a group that this process is not in
         if not self.is_main:
             dist.barrier(group)

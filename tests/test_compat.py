@@ -125,6 +125,14 @@ def test_every_operation() -> None:
     assert any("sum" in name for name in seen)
 
 
+def test_counted_as() -> None:
+    from torch.utils.flop_counter import flop_registry
+
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    assert compat.counted_as(attention) in flop_registry
+    assert compat.counted_as(torch.ops.aten.mm) is torch.ops.aten.mm
+
+
 def test_averaged_gradients_leaves_buffers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """And names the argument as this torch does, so that nothing is said of an old one."""
     from torch.nn import parallel

@@ -1,5 +1,6 @@
 """A process's place in its run, and what its end means; tests/training/test_several_processes.py runs real ones."""
 
+import inspect
 import os
 import signal
 import sys
@@ -170,6 +171,10 @@ def test_the_processes_share_the_cores_that_this_one_may_use(monkeypatch: pytest
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+@pytest.mark.skipif(
+    "signals_to_handle" not in inspect.signature(LaunchConfig).parameters,
+    reason="older launchers have no such choice; tests/test_compat.py tests what takes its place",
+)
 @pytest.mark.parametrize("ignored", [True, False])
 def test_the_launcher_leaves_a_hang_up_alone_under_nohup(ignored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     handled: list[str] = []

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import flop_registry
 
-from fastvit_cli.compat import every_operation
+from fastvit_cli.compat import counted_as, every_operation
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class _Counter:
         self.mode = every_operation(self._count)
 
     def _count(self, func: Any, args: Any, kwargs: Any) -> Any:
-        formula = flop_registry.get(func.overloadpacket)
+        formula = flop_registry.get(counted_as(func.overloadpacket))
         if formula is None:
             with self.mode:  # inference mode leaves whole what elsewhere arrives in its parts: conv2d, linear, matmul
                 out = func.decompose(*args, **kwargs)

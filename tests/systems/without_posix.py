@@ -3,6 +3,7 @@
 python tests/systems/without_posix.py train --data demo …
 """
 
+import asyncio  # noqa: F401 - on any system not called Windows it asks for `sysconf` (Python 3.12)
 import multiprocessing
 import os
 import signal
