@@ -20,6 +20,7 @@ OF_SIGNAL = (
     *("alarm", "setitimer", "pthread_sigmask", "pthread_kill", "sigwait"),
 )
 
+os.environ.setdefault("USERNAME", "someone")  # of every user on Windows, where `getpass` needs no `pwd` then
 for name in MODULES:
     sys.modules[name] = None  # type: ignore[assignment]  # so Python marks a module that cannot be imported
 for module, names in ((os, OF_OS), (signal, OF_SIGNAL)):
