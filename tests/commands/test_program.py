@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from torch.utils._python_dispatch import TorchDispatchMode
+import torch
 
 from fastvit_cli import app as program
 from fastvit_cli.app import main
@@ -58,9 +58,9 @@ def test_validating_does_not_load_the_compiler(tiny_data: Path, tmp_path: Path) 
     done = subprocess.run([sys.executable, "-c", code, *map(str, words)], capture_output=True, text=True, timeout=120)
     assert '"top1"' in done.stdout, done.stderr
     loaded = done.stdout.rpartition("LOADED ")[2].strip()
-    if hasattr(TorchDispatchMode, "_should_skip_dynamo"):
+    if tuple(map(int, torch.__version__.split(".")[:2])) >= (2, 15):
         assert loaded == "[]"
-    else:  # an older torch loads its compiler for any such mode
+    else:  # older ones load their compiler for any counting of operations (seen in 2.8 and 2.11)
         assert "torchvision" not in loaded
         assert "timm" not in loaded
 
