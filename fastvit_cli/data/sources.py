@@ -165,6 +165,10 @@ def open_split(
     else:
         images = open_indexed(_split_folder(root, split), on_progress)
     empty = _classes_without_images(images)
+    if empty and split == "train" and is_label_list(root):
+        raise FastViTError(
+            f"'{root}' has no training images of {some(empty)}.", "Give each class some, or take its lines out."
+        )
     if empty and split == "train":
         alone = f"The class folder '{images.root / empty[0]}' holds no images."
         raise FastViTError(

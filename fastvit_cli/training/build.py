@@ -48,11 +48,11 @@ def build_trainer(
     )
     val_images, lacking = with_training_classes(val_images, train_images)
     few = _check_enough(config, train_images)
-    held_out = held_out_words(data)
-    passed_over = passed_over_words(train_images.passed_over, val_images.passed_over)
     seed_everything(config.seed)
     start = build_initial_model(config, loaded, train_images, data.name)
-    start = replace(start, notes=(*start.notes, *few, *lacking, *filter(None, (held_out, passed_over))))
+    start = replace(
+        start, notes=(*start.notes, *few, *lacking, *_notes_on_images(config, data, train_images, val_images))
+    )
     teacher = open_teacher(config, start.info, train_images, device) if config.distils else None
     if teacher is not None and teacher.assumed:
         start = replace(start, notes=(*start.notes, f"Teacher: {teacher.assumed}"))
@@ -84,6 +84,19 @@ def build_trainer(
         return Trainer(config, start, train_features, FeatureLoader(backbone, 1, val_loader), device, teacher)
     train_loader = ImageLoader(train_images, changed, options, world)
     return Trainer(config, start, train_loader, val_loader, device, teacher, world)
+
+
+def _notes_on_images(config: TrainConfig, data: DataChoice, train: Images, val: Images) -> tuple[str, ...]:
+    """What is held out, passed over, or computed anew where it could be kept."""
+    held_out = held_out_words(data)
+    anew = (
+        "Features are not kept, for mixing, erasing, a teacher and several processes need the images: the frozen "
+        "backbone sees them augmented in each epoch."
+        if config.freeze_backbone and config.feature_views and not config.keeps_features
+        else ""
+    )
+    passed_over = passed_over_words(train.passed_over, val.passed_over)
+    return tuple(filter(None, (held_out, anew, passed_over)))
 
 
 def _check_enough(config: TrainConfig, images: Images) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from fastvit_cli.training.train_options import TrainConfig
 _FEWEST_EPOCHS = 10
 _BATCHES = 4  # an epoch, at least: or a small set would be seen in one update
 _SMALLEST_BATCH = 2
-_FEATURES_AT_ONCE = 32
+_WITHOUT_SEARCH = 32
 
 
 def fit_to_data(config: TrainConfig, given: Collection[str], images: int) -> tuple[TrainConfig, tuple[str, ...]]:
@@ -26,8 +26,9 @@ def fit_to_data(config: TrainConfig, given: Collection[str], images: int) -> tup
     if updates is None:
         return config, ()
     notes: list[str] = []
-    if config.batch_size == AUTO_NUMBER:  # for features, which take next to no memory; else it is found later
-        config = replace(config, batch_size=_FEATURES_AT_ONCE)
+    if config.batch_size == AUTO_NUMBER:  # epochs follow from it, before anything is built to try sizes with
+        config = replace(config, batch_size=_WITHOUT_SEARCH)
+        notes.append(f"With a number of updates the batch size is not searched for: it is {_WITHOUT_SEARCH}.")
     if config.total_batch_size is None and "batch_size" not in given:
         size = config.batch_size
         while size > _SMALLEST_BATCH and size * _BATCHES * config.world_size > images:

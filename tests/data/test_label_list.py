@@ -121,3 +121,11 @@ def test_a_table_that_changes_is_read_again(folder: Path) -> None:
     assert open_label_list(path, "train", None).class_names == ("ant",)
     _table(folder, *(f"{file},bee or wasp" for file in FILES))
     assert open_label_list(path, "train", None).class_names == ("bee or wasp",)
+
+
+def test_a_class_without_training_images_is_named(folder: Path) -> None:
+    lines = [
+        f"{file},{'wasp' if '9.jpg' in file else 'ant'},{'val' if '9.jpg' in file else 'train'}" for file in FILES
+    ]
+    with pytest.raises(FastViTError, match="no training images of wasp"):
+        open_images(choose_data(str(_table(folder, *lines))), "train")

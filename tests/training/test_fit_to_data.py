@@ -37,9 +37,10 @@ def test_what_was_given_stays() -> None:
     assert fit_to_data(without, (), 10) == (without, ())
 
 
-def test_the_batch_size_of_features_is_not_searched_for() -> None:
-    config, _ = fit_to_data(_config(batch_size=AUTO_NUMBER), ("batch_size",), 640)
+def test_with_a_number_of_updates_the_batch_size_is_not_searched_for_and_that_is_said() -> None:
+    config, (note,) = fit_to_data(_config(batch_size=AUTO_NUMBER), ("batch_size",), 640)
     assert (config.batch_size, config.epochs) == (32, 40)
+    assert "it is 32" in note
 
 
 def test_the_cooldown_leaves_an_epoch_to_learn_in() -> None:

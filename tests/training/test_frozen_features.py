@@ -17,6 +17,7 @@ from fastvit_cli.errors import FastViTError
 from fastvit_cli.models.factory import create_model
 from fastvit_cli.models.preprocessing import Preprocessing
 from fastvit_cli.runtimes.base import normalize
+from fastvit_cli.training.build import build_trainer
 from fastvit_cli.training.events import FeaturesProgress, StepDone, TrainEvent
 from fastvit_cli.training.frozen_features import FeatureLoader, frozen_backbone
 from fastvit_cli.training.resolve_options import resolve_config
@@ -163,3 +164,12 @@ def test_only_the_classifier_learns(tiny_data: Path, backbone: LoadedModel, tmp_
     head = nn.Linear(768, 3)
     head.load_state_dict({"weight": trained["head.fc.weight"], "bias": trained["head.fc.bias"]})
     assert trained["head.fc.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize(("mixup", "said"), [(0.0, False), (0.2, True)])
+def test_features_that_are_not_kept_are_said(
+    tiny_data: Path, backbone: LoadedModel, tmp_path: Path, mixup: float, said: bool
+) -> None:
+    config = _config(tmp_path / "run", mixup=mixup)
+    notes = build_trainer(config, choose_data(str(tiny_data)), backbone, lambda _: None).notes
+    assert any("Features are not kept" in note for note in notes) is said
